@@ -1,0 +1,6 @@
+//! Bivouac runs programs in isolated sandboxes on a bare Linux host.
+
+pub mod model;
+
+#[cfg(feature = "daemon")]
+pub mod sandbox;

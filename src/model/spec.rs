@@ -1,0 +1,35 @@
+//! What a client asks for when it creates a sandbox.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Limits;
+
+/// A valid request for a sandbox: every input error was found before this exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// The image as the client named it.
+    pub image: String,
+    /// The whole argument vector; it replaces the image's `Entrypoint` and `Cmd`. Never empty.
+    pub entrypoint: Vec<String>,
+    /// Variables laid over the image's `Env`.
+    pub env: BTreeMap<String, String>,
+    /// Labels of the sandbox, valid by the Kubernetes label rules.
+    pub metadata: BTreeMap<String, String>,
+    pub limits: Limits,
+    /// Time to live, counted from the first moment of running; `None` lives until it is deleted.
+    pub timeout: Option<Duration>,
+    /// Echoed back only when the client asked for one.
+    pub platform: Option<Platform>,
+    /// The extensions that are echoed back (`opensandbox.extensions.*`).
+    pub extensions: BTreeMap<String, String>,
+}
+
+/// The platform of an image, in the words of the OCI image specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    pub os: String,
+    pub arch: String,
+}

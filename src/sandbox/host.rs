@@ -1,0 +1,97 @@
+//! What the lifecycle needs of the host, as a trait, so that everything above it is tested without a kernel.
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+
+/// The first host id of a sandbox's exclusive range of 65,536 (`user_namespaces(7)`).
+pub type IdBase = u32;
+
+/// Makes, changes and removes what a sandbox is made of on the host.
+///
+/// Every name on the host derives from the sandbox's id and its id base; both are recorded before [`launch`](Self::launch),
+/// so that [`destroy`](Self::destroy) works from the record alone. `destroy` may be called any number of times, in any state.
+#[async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// Identifies this boot of the host (`/proc/sys/kernel/random/boot_id`).
+    fn boot_id(&self) -> &str;
+
+    /// Seconds of `CLOCK_BOOTTIME`, as nanoseconds: does not jump when the wall clock is set.
+    fn boot_nanos(&self) -> u64;
+
+    /// Nanoseconds of the Unix epoch (`CLOCK_REALTIME`).
+    fn unix_nanos(&self) -> i64;
+
+    /// Says whether the image is there, before anything is recorded.
+    async fn check_image(&self, image: &str) -> Result<(), HostError>;
+
+    /// Takes an id range that no sandbox, recorded or living, uses.
+    async fn reserve(&self) -> Result<IdBase, HostError>;
+
+    /// Marks the range of a recorded sandbox as taken; called for every record before anything else at start.
+    fn claim(&self, base: IdBase);
+
+    /// Makes the sandbox and starts its entrypoint; returns once the entrypoint has been executed.
+    async fn launch(&self, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Launched, HostError>;
+
+    /// Finds a sandbox that an earlier daemon launched, and proves that it is the one that was recorded.
+    async fn adopt(&self, id: &SandboxId, base: IdBase, proof: &str) -> Result<Launched, HostError>;
+
+    /// Freezes all processes of the sandbox; returns when the kernel says that they are frozen.
+    async fn freeze(&self, id: &SandboxId) -> Result<(), HostError>;
+
+    /// Thaws them; returns when the kernel says so. Harmless on a sandbox that is not frozen.
+    async fn thaw(&self, id: &SandboxId) -> Result<(), HostError>;
+
+    /// Whether the kernel says that the sandbox is frozen.
+    async fn is_frozen(&self, id: &SandboxId) -> Result<bool, HostError>;
+
+    /// Sends a signal to the entrypoint.
+    async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError>;
+
+    /// Kills every process and removes everything the sandbox has on the host but its logs; gives the id range back.
+    async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError>;
+
+    /// As [`stop`](Self::stop), and removes the logs as well.
+    async fn destroy(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError>;
+
+    /// Removes what is on the host for sandboxes that are not among `known`. Returns what it removed, for the log.
+    async fn sweep(&self, known: &[SandboxId]) -> Vec<String>;
+}
+
+/// A sandbox whose entrypoint was started.
+#[expect(missing_debug_implementations, reason = "holds a trait object")]
+pub struct Launched {
+    /// What a later daemon must find again to believe that a process is this sandbox.
+    pub proof: String,
+    /// Facts a user should know (a limit that could not be set), for the status message.
+    pub notes: Vec<String>,
+    pub life: Box<dyn Life>,
+}
+
+/// The living side of a sandbox: held by its driver.
+#[async_trait]
+pub trait Life: Send {
+    /// Resolves when the entrypoint has ended. Cancel-safe; called again after it resolved it returns the same.
+    async fn ended(&mut self) -> End;
+}
+
+/// How a sandbox's life ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub exit: Exit,
+    /// The kernel killed something of the workload for want of memory.
+    pub oom_killed: bool,
+    /// PID 1 is gone without having reported the entrypoint's end.
+    pub lost: bool,
+}
+
+/// A step on the host that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct HostError {
+    pub reason: Reason,
+    /// The whole chain, ending in the call, its arguments and errno; says what to do where something can be done.
+    pub message: String,
+}
