@@ -1,6 +1,9 @@
 //! Bivouac runs programs in isolated sandboxes on a bare Linux host.
 
+pub mod agent;
 pub mod model;
+pub mod proto;
+pub mod sys;
 
 #[cfg(feature = "daemon")]
 pub mod sandbox;
