@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod model;
 pub mod proto;
+pub mod runtime;
 pub mod sys;
 
 #[cfg(feature = "daemon")]

@@ -24,7 +24,6 @@ use nix::sys::socket::MsgFlags;
 use crate::proto::{self, LaunchPlan, Report};
 use crate::sys::{self, Instruction, SingleThreaded};
 
-pub use rootfs::MaskSources;
 pub use step::{Named, Step};
 
 /// What a launch brings along; see [`proto::LAUNCH_FDS`].
@@ -40,7 +39,6 @@ pub struct Inheritance {
     pub joins: Vec<OwnedFd>,
     /// Our end of the control socket.
     pub control: OwnedFd,
-    pub masks: MaskSources,
 }
 
 /// Is the first process of a sandbox, from the fork to the end.
@@ -60,7 +58,7 @@ fn launch(
     inheritance: Inheritance,
     filter: &[Instruction],
 ) -> Result<supervise::Supervisor, (OwnedFd, proto::StepFailure)> {
-    let Inheritance { plan, root, user_namespace, network_namespace, workload_cgroup, logs, joins, control, masks } =
+    let Inheritance { plan, root, user_namespace, network_namespace, workload_cgroup, logs, joins, control } =
         inheritance;
     let started = (|| {
         let plan = read_plan(&plan)?;
@@ -73,16 +71,15 @@ fn launch(
                 workload_cgroup.as_raw_fd(),
                 logs[0].as_raw_fd(),
                 logs[1].as_raw_fd(),
-                masks.dir.as_raw_fd(),
             ],
             &joins,
         )?;
         identity::enter_network(&network_namespace)?;
         identity::set_machine_name(&plan.hostname)?;
         identity::set_oom_score_adj(plan.oom_score_adj)?;
-        rootfs::build_and_enter(&root, &masks, &plan)?;
+        rootfs::build_and_enter(&root, &plan)?;
         identity::become_supervisor(plan.supervisor_id, &user_namespace)?;
-        drop((root, user_namespace, network_namespace, masks));
+        drop((root, user_namespace, network_namespace));
         let log = log::LogWriter::start(logs, plan.log_segment_bytes).step("start the log")?;
         let pipes = workload::Pipes::make()?;
         let place = workload::Place { cgroup: workload_cgroup.as_fd(), joins: &joins };

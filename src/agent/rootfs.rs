@@ -17,30 +17,33 @@ use super::step::{Named, Step};
 use crate::proto::LaunchPlan;
 use crate::sys::{self, FsContext, MountAttr, TreeSource};
 
-/// The directory of the launcher's own small root that sandboxes are built on, with its entries
-/// `root` (directory to mount on), `empty-file` and `empty-dir` (what hidden paths show).
-#[derive(Debug)]
-pub struct MaskSources {
-    pub dir: OwnedFd,
-}
-
 const SAFE: MountAttr = MountAttr::NO_SUID.and(MountAttr::NO_DEV).and(MountAttr::NO_EXEC);
 
 /// Mounts everything, makes it the root of this process, and detaches the old one.
-pub fn build_and_enter(root: &OwnedFd, own: &MaskSources, plan: &LaunchPlan) -> Step<()> {
-    sys::move_mount_at(root.as_fd(), own.dir.as_fd(), c"root").step("attach the root")?;
+///
+/// This process starts in a copy of the launcher's own small root (`runtime::launch::room`), whose entries `root`,
+/// `empty-file` and `empty-dir` are what to mount on and what hidden paths show.
+pub fn build_and_enter(root: &OwnedFd, plan: &LaunchPlan) -> Step<()> {
+    let own = open_room().step("open the launcher's root")?;
+    sys::move_mount_at(root.as_fd(), own.as_fd(), c"root").step("attach the root")?;
     let proc = mount_on(root, c"proc", &FsContext::open(c"proc").step("mount /proc")?, SAFE).step("mount /proc")?;
     let read_only = SAFE.and(MountAttr::READ_ONLY);
     let sys_context = FsContext::open(c"sysfs").step("mount /sys")?;
     let sysfs = mount_on(root, c"sys", &sys_context, read_only).step("mount /sys")?;
     mount_dev(root, plan)?;
     for path in &plan.masked_paths {
-        hide(&proc, &sysfs, own, path).step(&format!("hide {path}"))?;
+        hide(&proc, &sysfs, &own, path).step(&format!("hide {path}"))?;
     }
     for path in &plan.read_only_paths {
         make_read_only(&proc, &sysfs, path).step(&format!("make {path} read-only"))?;
     }
     enter(root).step("enter the root")
+}
+
+/// By path, after the fork: a descriptor that the launcher opened would still mean its own mount namespace.
+fn open_room() -> sys::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    sys::told(nix::fcntl::open("/", flags, Mode::empty()), || "open(\"/\", O_PATH)".to_owned())
 }
 
 fn mount_on(root: &OwnedFd, at: &CStr, context: &FsContext, attributes: MountAttr) -> sys::Result<OwnedFd> {
@@ -138,12 +141,12 @@ fn mount_shm(dev: &OwnedFd, plan: &LaunchPlan) -> sys::Result<()> {
 }
 
 /// Lays an empty file or directory of the launcher's over a path of proc or sysfs; nothing to do if it is not there.
-fn hide(proc: &OwnedFd, sysfs: &OwnedFd, own: &MaskSources, path: &str) -> sys::Result<()> {
+fn hide(proc: &OwnedFd, sysfs: &OwnedFd, own: &OwnedFd, path: &str) -> sys::Result<()> {
     let Some(target) = kernel_path(proc, sysfs, path)? else { return Ok(()) };
     let stat = sys::told(nix::sys::stat::fstat(&target), || format!("fstat({path})"))?;
     let is_dir = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
     let source = if is_dir { c"empty-dir" } else { c"empty-file" };
-    let mask = sys::clone_tree(TreeSource::At(own.dir.as_fd(), source))?;
+    let mask = sys::clone_tree(TreeSource::At(own.as_fd(), source))?;
     sys::set_mount_attributes(mask.as_fd(), SAFE.and(MountAttr::READ_ONLY))?;
     sys::attach(mask.as_fd(), target.as_fd())
 }

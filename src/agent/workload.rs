@@ -94,6 +94,7 @@ fn become_program(process: &Process, place: Place<'_>, pipes: &Pipes, filter: &[
         drop_privileges(process, &who)?;
         enter_working_directory(&process.cwd)?;
         let program = Program::new(process, &who)?;
+        sys::reset_signals();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("sigprocmask")?;
         umask(Mode::from_bits_truncate(0o022));
         nix::sys::prctl::set_no_new_privs().step("prctl(PR_SET_NO_NEW_PRIVS)")?;

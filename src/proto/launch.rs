@@ -24,7 +24,12 @@ pub enum LauncherRequest {
     Attach { id: SandboxId },
     /// Let go of this sandbox's descriptors; its processes are gone. Answered by [`LauncherReply::Unknown`].
     Forget { id: SandboxId },
+    /// Name up to [`LIST_PAGE`] of the sandboxes that are held, in order, after this one.
+    List { after: Option<SandboxId> },
 }
+
+/// Ids in one [`LauncherReply::Ids`]: a page stays below [`MAX_LAUNCHER_BYTES`].
+pub const LIST_PAGE: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +40,7 @@ pub enum LauncherReply {
     },
     /// The launcher holds nothing by that id.
     Unknown,
+    Ids(Vec<SandboxId>),
     Failed(StepFailure),
 }
 

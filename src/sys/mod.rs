@@ -9,6 +9,7 @@ mod fdpass;
 mod files;
 mod keyring;
 mod mount;
+mod network;
 mod process;
 mod seccomp;
 
@@ -20,8 +21,9 @@ pub use keyring::join_anonymous_session_keyring;
 pub use mount::{
     FsContext, MountAttr, TreeSource, attach, clone_tree, idmap_mount, move_mount_at, set_mount_attributes,
 };
+pub use network::bring_loopback_up;
 pub use process::{
-    CloneTarget, Cloned, ForkFlags, SingleThreaded, pidfd_open, pidfd_signal, set_parent_death_signal,
+    CloneTarget, Cloned, ForkFlags, SingleThreaded, pidfd_open, pidfd_signal, reset_signals, set_parent_death_signal,
     set_resource_limit,
 };
 pub use seccomp::{Instruction, install_filter};

@@ -124,3 +124,12 @@ pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
         other => other.map(drop),
     }
 }
+
+/// Gives every signal its default action: ignored signals stay ignored through `execve(2)`, and the Rust runtime
+/// ignores `SIGPIPE`.
+pub fn reset_signals() {
+    for signal in nix::sys::signal::Signal::iterator() {
+        // SAFETY: SIG_DFL runs no code of ours. SIGKILL and SIGSTOP answer EINVAL, which is as good.
+        unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
+    }
+}

@@ -1,0 +1,7 @@
+//! Making sandboxes on this host: namespaces, roots, cgroups, and the launcher that starts them.
+//!
+//! Floor 2. [`launch`] and [`namespaces`] are the two jobs of `bivouac-init` outside of a sandbox, and are built
+//! without tokio; the rest is the daemon's side.
+
+pub mod launch;
+pub mod namespaces;
