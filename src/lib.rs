@@ -7,4 +7,6 @@ pub mod runtime;
 pub mod sys;
 
 #[cfg(feature = "daemon")]
+pub mod guest;
+#[cfg(feature = "daemon")]
 pub mod sandbox;
