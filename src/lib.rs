@@ -10,3 +10,6 @@ pub mod sys;
 pub mod guest;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
+
+#[cfg(feature = "daemon")]
+pub mod store;
