@@ -7,4 +7,8 @@ pub mod runtime;
 pub mod sys;
 
 #[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod console;
+#[cfg(feature = "daemon")]
 pub mod sandbox;

@@ -5,3 +5,6 @@
 
 pub mod launch;
 pub mod namespaces;
+
+#[cfg(feature = "daemon")]
+pub mod doctor;

@@ -1,0 +1,23 @@
+//! What this kernel and host can do.
+
+use serde::Serialize;
+
+/// One feature of the kernel or host, and whether it is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub feature: String,
+    pub found: bool,
+    pub detail: String,
+    /// What is done instead where it is missing.
+    pub fallback: Option<String>,
+    /// What a user loses where it is missing.
+    pub lost: Option<String>,
+    /// Without it no sandbox can run.
+    pub required: bool,
+}
+
+/// Looks at the host. Changes nothing.
+#[must_use]
+pub fn examine() -> Vec<Finding> {
+    Vec::new()
+}
