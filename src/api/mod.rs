@@ -5,4 +5,5 @@ mod fields;
 mod json;
 mod query;
 mod request_id;
+mod sandboxes;
 mod time;
