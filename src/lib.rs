@@ -7,6 +7,8 @@ pub mod runtime;
 pub mod sys;
 
 #[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod console;

@@ -1,0 +1,3 @@
+//! The routes of sandboxes, a file for each verb.
+
+pub mod spec;
