@@ -14,3 +14,6 @@ pub mod cli;
 pub mod console;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
+
+#[cfg(feature = "daemon")]
+pub mod store;
