@@ -13,6 +13,8 @@ pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod console;
 #[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
 pub mod sandbox;
 
 #[cfg(feature = "daemon")]
