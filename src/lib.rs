@@ -15,7 +15,8 @@ pub mod console;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(feature = "daemon")]
+pub mod guest;
+#[cfg(feature = "daemon")]
 pub mod sandbox;
-
 #[cfg(feature = "daemon")]
 pub mod store;

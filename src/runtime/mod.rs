@@ -7,4 +7,16 @@ pub mod launch;
 pub mod namespaces;
 
 #[cfg(feature = "daemon")]
+pub mod cgroup;
+#[cfg(feature = "daemon")]
 pub mod doctor;
+#[cfg(feature = "daemon")]
+pub mod idrange;
+#[cfg(feature = "daemon")]
+pub mod launcher;
+#[cfg(feature = "daemon")]
+pub mod plan;
+#[cfg(feature = "daemon")]
+pub mod root;
+#[cfg(feature = "daemon")]
+pub mod slots;
