@@ -3,5 +3,6 @@
 //! Floor 4: the only place that knows the order of things.
 
 mod host;
+pub mod logs;
 
 pub use host::{End, Host, HostError, IdBase, Launched, Life};
