@@ -6,3 +6,6 @@ pub mod model;
 
 #[cfg(feature = "daemon")]
 pub mod sandbox;
+
+#[cfg(feature = "daemon")]
+pub mod store;

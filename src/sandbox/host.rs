@@ -32,16 +32,20 @@ pub trait Host: Send + Sync + 'static {
     /// Marks the range of a recorded sandbox as taken; called for every record before anything else at start.
     fn claim(&self, base: IdBase);
 
+    /// Gives an id range back: called once the record no longer says that it is taken. Neither
+    /// [`stop`](Self::stop) nor [`destroy`](Self::destroy) does that, so that no range ever stands in two records.
+    fn release(&self, base: IdBase);
+
     /// Makes the sandbox and starts its entrypoint; returns once the entrypoint has been executed.
     async fn launch(&self, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Launched, HostError>;
 
     /// Finds a sandbox that an earlier daemon launched, and proves that it is the one that was recorded.
     async fn adopt(&self, id: &SandboxId, base: IdBase, proof: &str) -> Result<Launched, HostError>;
 
-    /// Freezes all processes of the sandbox; returns when the kernel says that they are frozen.
+    /// Freezes all processes of the sandbox; returns when the kernel says that they are frozen, and gives up by itself.
     async fn freeze(&self, id: &SandboxId) -> Result<(), HostError>;
 
-    /// Thaws them; returns when the kernel says so. Harmless on a sandbox that is not frozen.
+    /// Thaws them; returns when the kernel says so, and gives up by itself. Harmless on a sandbox that is not frozen.
     async fn thaw(&self, id: &SandboxId) -> Result<(), HostError>;
 
     /// Whether the kernel says that the sandbox is frozen.
@@ -50,7 +54,8 @@ pub trait Host: Send + Sync + 'static {
     /// Sends a signal to the entrypoint.
     async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError>;
 
-    /// Kills every process and removes everything the sandbox has on the host but its logs; gives the id range back.
+    /// Kills every process and removes everything the sandbox has on the host but its logs.
+    /// May be called any number of times, in any state.
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError>;
 
     /// As [`stop`](Self::stop), and removes the logs as well.

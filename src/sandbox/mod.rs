@@ -1,8 +1,61 @@
 //! The life of a sandbox: its states, who may change them, and who remembers them.
 //!
 //! Floor 4: the only place that knows the order of things.
+//!
+//! ```text
+//!              launched             pause              frozen
+//!   Pending ------------> Running --------> Pausing ------------> Paused
+//!      |                   |  ^ ^              |                   |  ^
+//!      | launch            |  | |freeze failed |            resume |  | thaw failed
+//!      | failed            |  | +--------------+                   v  |
+//!      |                   |  +-------------------------------- Resuming
+//!      |                   |                thawed
+//!      |    entrypoint     |
+//!      v    ended, lost    v           (from Running and Paused; the others wait a moment)
+//!   Failed <----------- Failed | Terminated
+//!
+//!   any of these -- delete, expire --> Stopping -- destroyed --> Terminated -- retention over --> (gone)
+//! ```
+//!
+//! - launched: the entrypoint was executed; the time of life begins to count.
+//! - launch failed: a step of making it failed; the status names the step, what was made is removed.
+//! - pause: recorded, then all processes are being frozen.
+//! - frozen: the kernel says that all processes are.
+//! - freeze failed: it is thawed again, and runs on with reason `pause_failed`; the caller hears the error.
+//! - resume: recorded, then all processes are being thawed.
+//! - thawed: the kernel says that they run.
+//! - thaw failed: it stays paused with reason `resume_failed`; the caller hears the error.
+//! - entrypoint ended: Terminated if it exited with 0, else Failed; everything but record and logs is removed.
+//! - lost: PID 1 ended without a report, or a new daemon did not find it; Failed.
+//! - delete, expire: recorded; from now on it is not found by any call, and it is removed from the host.
+//! - destroyed: nothing of it is left on the host; it can still be read for a while.
+//! - retention over: its record is deleted.
+//!
+//! A call during Pausing or Resuming waits for the end of it and is then decided. Clean-up that fails is tried again
+//! with growing delays for as long as the daemon lives.
 
+mod adoption;
+mod birth;
+mod config;
+mod denial;
+mod driver;
+mod expiry;
+#[cfg(any(test, feature = "fake-host"))]
+pub mod fake;
 mod host;
+mod listing;
 pub mod logs;
+mod machine;
+mod registry;
+mod snapshot;
 
+pub use adoption::{StartError, StartReport};
+pub use config::LifecycleConfig;
+pub use denial::Denial;
 pub use host::{End, Host, HostError, IdBase, Launched, Life};
+pub use listing::{Filter, Found, Listing};
+pub use registry::Sandboxes;
+pub use snapshot::Sandbox;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! The making of a sandbox, in a task of its own: a client that hangs up leaves nothing half made.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::driver::{Answer, Driver, Facts, chain};
+use super::machine::{Context, State};
+use super::registry::Inner;
+use super::{Denial, IdBase};
+use crate::model::{SandboxId, SandboxSpec};
+
+/// Starts to make a sandbox; `asker` hears when it runs, has failed, or could not be begun.
+pub(super) fn begin(inner: &Arc<Inner>, id: SandboxId, spec: SandboxSpec, asker: oneshot::Sender<Answer>) {
+    let span = tracing::info_span!("sandbox", sandbox.id = %id);
+    let inner = Arc::clone(inner);
+    let task = async move {
+        match record(&inner, id, spec).await {
+            Ok(mut driver) => {
+                driver.launch(asker);
+                let inner = Arc::downgrade(&{ inner });
+                Inner::run(inner, driver).await;
+            }
+            // A caller that went away does not hear why.
+            Err(denial) => drop(asker.send(Err(denial))),
+        }
+    };
+    tokio::spawn(task.instrument(span));
+}
+
+/// Takes an id range and writes the record, before anything is made.
+async fn record(inner: &Inner, id: SandboxId, spec: SandboxSpec) -> Result<Driver, Denial> {
+    let shared = &inner.shared;
+    let base = shared.host.reserve().await?;
+    let context = Context { now: inner.now(), config: &shared.config, timeout: spec.timeout };
+    let state = State::new(context);
+    let facts = facts(inner, id, spec, base, context);
+    if let Err(error) = shared.store.insert(&facts.record(&state)) {
+        shared.host.release(base);
+        return Err(Denial::Store(chain(&error)));
+    }
+    Ok(inner.driver((facts, state)))
+}
+
+fn facts(inner: &Inner, id: SandboxId, spec: SandboxSpec, base: IdBase, context: Context<'_>) -> Facts {
+    let boot_id = inner.shared.host.boot_id().to_owned();
+    Facts { id, spec, created_unix_micros: context.now.unix_micros(), base: Some(base), boot_id, proof: None }
+}

@@ -1,0 +1,26 @@
+//! What an operator may set about the life of sandboxes.
+
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LifecycleConfig {
+    /// The shortest time to live that a client may ask for.
+    pub min_timeout: Duration,
+    /// The longest; `None` sets no bound. A renewal is not bound by it.
+    pub max_timeout: Option<Duration>,
+    /// How long a removed sandbox can still be read.
+    pub terminated_retention: Duration,
+    /// Whether a renewal may bring the end nearer.
+    pub allow_shorter_expiration: bool,
+}
+
+impl Default for LifecycleConfig {
+    fn default() -> Self {
+        Self {
+            min_timeout: Duration::from_secs(60),
+            max_timeout: None,
+            terminated_retention: Duration::from_secs(60),
+            allow_shorter_expiration: false,
+        }
+    }
+}
