@@ -44,6 +44,7 @@ mod expiry;
 pub mod fake;
 mod host;
 mod listing;
+pub mod logs;
 mod machine;
 mod registry;
 mod snapshot;
