@@ -61,6 +61,16 @@ impl Failure {
         }
     }
 
+    /// Whether the daemon is only away, as while it is restarted.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            Self::Broken { .. } | Self::Refused { status: 503, .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the reader of our output went away, as `head` does: no reason to complain.
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {

@@ -30,18 +30,27 @@ pub struct Logs {
 /// When there is no such sandbox, or the connection breaks.
 pub async fn logs(client: &Client, args: &Logs) -> Result<(), Failure> {
     let id = find::id(client, &args.id).await?;
-    show(client, &id, args.follow, args.tail).await
+    show(client, &id, Part { follow: args.follow, tail: args.tail, since: None }, &mut 0).await
 }
 
-/// Prints what the program of the sandbox with this id wrote; with `follow`, until its end.
+/// Which part of a log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Part {
+    /// Until the sandbox ends.
+    pub follow: bool,
+    /// Only the last lines of what is there.
+    pub tail: Option<u32>,
+    /// Only what was written after this, in nanoseconds of the Unix epoch.
+    pub since: Option<u64>,
+}
+
+/// Prints what the program of the sandbox with this id wrote. `shown` is kept at the time of the last that was printed.
 ///
 /// # Errors
 /// As [`logs`].
-pub async fn show(client: &Client, id: &str, follow: bool, tail: Option<u32>) -> Result<(), Failure> {
+pub async fn show(client: &Client, id: &str, part: Part, shown: &mut u64) -> Result<(), Failure> {
     let action = format!("read the logs of sandbox {id}");
-    let tail = tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
-    let path = format!("/v1/sandboxes/{id}/logs?follow={follow}{tail}");
-    let mut body = client.answer(Call::new(Method::GET, path, action.clone())).await?.into_body();
+    let mut body = client.answer(Call::new(Method::GET, path(id, part), action.clone())).await?.into_body();
     let mut frames = Frames::default();
     while let Some(piece) = body.frame().await {
         let piece = piece.map_err(|source| Failure::Broken { action: action.clone(), source })?;
@@ -49,9 +58,18 @@ pub async fn show(client: &Client, id: &str, follow: bool, tail: Option<u32>) ->
         let complete = frames
             .push(&bytes)
             .map_err(|problem| Failure::Unreadable { action: action.clone(), problem: problem.to_owned() })?;
+        let last = complete.last().map(|frame| frame.unix_nanos);
         written(complete).await?;
+        *shown = last.unwrap_or(*shown);
     }
     Ok(())
+}
+
+fn path(id: &str, part: Part) -> String {
+    let mut path = format!("/v1/sandboxes/{id}/logs?follow={}", part.follow);
+    path.extend(part.tail.map(|lines| format!("&tail={lines}")));
+    path.extend(part.since.map(|nanos| format!("&since={nanos}")));
+    path
 }
 
 /// A reader of our output that is slow must not keep signals from being passed on, so another thread waits for it.

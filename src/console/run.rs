@@ -1,14 +1,12 @@
 //! `bivouac run`: a sandbox in the foreground, as if its program ran right here.
 
 use clap::Args;
-use hyper::Method;
-use serde_json::json;
 
-use super::client::Call;
+use super::attend::attend;
 use super::create::{self, Create};
 use super::signals::Signals;
-use super::wire::{Sandbox, Status};
-use super::{Client, Failure, logs, rm, screen};
+use super::wire::Status;
+use super::{Client, Failure, rm, screen};
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -43,42 +41,6 @@ pub async fn run(client: &Client, args: &Run) -> Result<u8, Failure> {
     Ok(exit_code(&status))
 }
 
-/// Shows the output and passes signals on until the sandbox has ended.
-async fn attend(client: &Client, sandbox: &Sandbox, signals: &mut Signals) -> Result<Status, Failure> {
-    if sandbox.status.is_over() {
-        // The program may have written something and ended before the answer to the creation was sent.
-        logs::show(client, &sandbox.id, false, None).await?;
-        return Ok(sandbox.status.clone());
-    }
-    let end = until_end(client, &sandbox.id);
-    tokio::pin!(end);
-    loop {
-        tokio::select! {
-            status = &mut end => return status,
-            signal = signals.next() => pass_on(client, &sandbox.id, signal).await,
-        }
-    }
-}
-
-async fn until_end(client: &Client, id: &str) -> Result<Status, Failure> {
-    logs::show(client, id, true, None).await?;
-    loop {
-        let call = Call::new(Method::GET, format!("/v1/sandboxes/{id}/wait"), format!("wait for sandbox {id}"));
-        let sandbox: Sandbox = client.json(call).await?;
-        if sandbox.status.is_over() {
-            return Ok(sandbox.status);
-        }
-    }
-}
-
-/// A program that has just ended takes no signal; its end is about to be seen, so a refusal is only told.
-async fn pass_on(client: &Client, id: &str, signal: &'static str) {
-    let call = Call::new(Method::POST, format!("/v1/sandboxes/{id}/signal"), format!("send {signal} to sandbox {id}"));
-    if let Err(failure) = client.done(call.with(json!({ "signal": signal }))).await {
-        screen::note(&failure.line());
-    }
-}
-
 fn already_gone(failure: Failure) -> Result<(), Failure> {
     match failure {
         Failure::Refused { status: 404, .. } => Ok(()),
@@ -106,6 +68,8 @@ fn explain(id: &str, status: &Status) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
