@@ -1,6 +1,9 @@
 //! Bivouac runs programs in isolated sandboxes on a bare Linux host.
 
 pub mod model;
+pub mod sys;
 
+#[cfg(feature = "daemon")]
+pub mod image;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
