@@ -3,7 +3,10 @@
 #[cfg(feature = "daemon")]
 pub mod api;
 pub mod model;
+pub mod sys;
 
+#[cfg(feature = "daemon")]
+pub mod image;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
 
