@@ -17,6 +17,8 @@ pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod guest;
 #[cfg(feature = "daemon")]
+pub mod image;
+#[cfg(feature = "daemon")]
 pub mod sandbox;
 #[cfg(feature = "daemon")]
 pub mod store;

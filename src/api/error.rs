@@ -5,6 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::time;
+use crate::model::Reason;
+use crate::sandbox::{Denial, HostError};
+
 /// An answer `{"code","message"}`. The message says what is wrong and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -59,17 +63,66 @@ impl ApiError {
         Self { retry_after: Some(1), ..error }
     }
 
-    #[must_use]
+    /// What a sandbox's denial is in HTTP. `host_code` names the call whose step on the host failed.
+    pub fn denied(denial: Denial, host_code: &'static str) -> Self {
+        let conflict = |code, message: String| Self::new(StatusCode::CONFLICT, code, message);
+        match denial {
+            Denial::NotFound { id } => Self::no_sandbox(&id),
+            Denial::NotRunning { phase } => {
+                conflict("DOCKER::SANDBOX_NOT_RUNNING", format!("Sandbox is not in a running state; it is {phase}."))
+            }
+            Denial::NotPaused { phase } => {
+                conflict("DOCKER::SANDBOX_NOT_PAUSED", format!("Sandbox is not in a paused state; it is {phase}."))
+            }
+            Denial::NotAlive { phase } => conflict(
+                "DOCKER::SANDBOX_NOT_RUNNING",
+                format!("Sandbox is not in a running state; it is {phase} and can only be read and deleted."),
+            ),
+            Denial::NoExpiry => conflict(
+                "DOCKER::INVALID_EXPIRATION",
+                "Sandbox has no expiration to renew: it lives until it is deleted.".to_owned(),
+            ),
+            Denial::ExpiryInPast => {
+                Self::refused("DOCKER::INVALID_EXPIRATION", "New expiration time must be in the future.")
+            }
+            Denial::ExpiryNotLater { current } => Self::refused(
+                "DOCKER::EXPIRATION_NOT_EXTENDED",
+                format!("New expiration time must be after the current one, {}.", time::write(current)),
+            ),
+            Denial::ImageNotFound { message, .. } => Self::refused("SANDBOX::IMAGE_NOT_FOUND", message),
+            Denial::Host(error) => Self::host(error, host_code),
+            Denial::ShuttingDown => {
+                Self::unavailable("The daemon is shutting down; sandboxes stay. Try again shortly.")
+            }
+            Denial::Busy { id } => Self::internal(
+                "SANDBOX::INTERNAL_ERROR",
+                format!("The call on sandbox {id} was interrupted; read its state and call again."),
+            ),
+            Denial::Store(problem) => Self::internal(
+                "SANDBOX::INTERNAL_ERROR",
+                format!("The record of the sandbox could not be written, and nothing was done: {problem}."),
+            ),
+        }
+    }
+
+    fn host(error: HostError, code: &'static str) -> Self {
+        match error.reason {
+            Reason::LimitNotEnforceable => Self::invalid(error.message),
+            _ => Self::internal(code, error.message),
+        }
+    }
+
+    #[cfg(test)]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    #[must_use]
+    #[cfg(test)]
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    #[must_use]
+    #[cfg(test)]
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -12,6 +12,7 @@ mod mount;
 mod network;
 mod process;
 mod seccomp;
+mod xattr;
 
 pub use clock::{boot_nanos, unix_nanos};
 pub use error::{Result, SyscallError, told};
@@ -27,3 +28,4 @@ pub use process::{
     set_resource_limit,
 };
 pub use seccomp::{Instruction, install_filter};
+pub use xattr::set_xattr;
