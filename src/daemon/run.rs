@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,8 +20,9 @@ use super::parts::{self, Parts};
 use super::serve::{Door, serve};
 use super::stop::Stop;
 use super::{Config, StartFailure, logging, process};
+use crate::api::{self, ApiState, Auth};
+use crate::sandbox::logs::Logs;
 use crate::sandbox::{Sandboxes, StartReport};
-use crate::store::Store;
 
 /// Runs the daemon and returns the exit code: 0 after it was told to stop, otherwise as [`StartFailure::exit_code`].
 #[must_use]
@@ -71,7 +71,7 @@ async fn live(config: &Config) -> Result<(), StartFailure> {
     let parts = parts::assemble(config).await?;
     let (sandboxes, report) = adopt(config, &parts).await?;
     tell(&report);
-    let doors = open_doors(config, &parts, &sandboxes).await?;
+    let doors = open_doors(config, &sandboxes).await?;
     let (end, ended) = watch::channel(false);
     let mut serving = JoinSet::new();
     for door in doors {
@@ -87,12 +87,9 @@ async fn live(config: &Config) -> Result<(), StartFailure> {
 }
 
 async fn adopt(config: &Config, parts: &Parts) -> Result<(Sandboxes, StartReport), StartFailure> {
-    let failed = |what| move |source: Box<dyn std::error::Error + Send + Sync>| StartFailure::Part { what, source };
-    let store = Store::open(&config.state_dir.join("sandboxes.db"))
-        .map_err(|error| failed("open the records of the sandboxes")(error.into()))?;
-    Sandboxes::start(Arc::clone(&parts.host), Arc::new(store), config.lifecycle.clone())
+    Sandboxes::start(Arc::clone(&parts.host), Arc::clone(&parts.store), config.lifecycle.clone())
         .await
-        .map_err(|error| failed("take the recorded sandboxes over")(error.into()))
+        .map_err(|error| StartFailure::Part { what: "take the recorded sandboxes over", source: error.into() })
 }
 
 fn tell(report: &StartReport) {
@@ -107,8 +104,10 @@ fn tell(report: &StartReport) {
 }
 
 /// Opens every door, or none: an address that is taken is noticed before anybody is served.
-async fn open_doors(config: &Config, parts: &Parts, sandboxes: &Sandboxes) -> Result<Vec<Door>, StartFailure> {
+async fn open_doors(config: &Config, sandboxes: &Sandboxes) -> Result<Vec<Door>, StartFailure> {
     let mut doors = Vec::new();
+    let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
+    let state = ApiState::new(sandboxes.clone(), logs, Auth::None, env!("CARGO_PKG_VERSION"));
     for address in &config.listen {
         let listener = Listener::open(address).await?;
         let keys = !config.keys.is_empty() && (config.socket_requires_key || !listener.is_unix());
@@ -116,12 +115,9 @@ async fn open_doors(config: &Config, parts: &Parts, sandboxes: &Sandboxes) -> Re
         if !keys && !listener.is_unix() {
             warn!(%address, "no key is asked for: everybody who can connect can run programs on this host");
         }
-        let router = router(config, parts, sandboxes, keys);
+        let auth = if keys { Auth::Keys(config.keys.clone()) } else { Auth::None };
+        let router = api::router(state.with_auth(auth));
         doors.push(Door { listener, router, max_connections: config.max_connections });
     }
     Ok(doors)
-}
-
-fn router(_config: &Config, _parts: &Parts, _sandboxes: &Sandboxes, _keys: bool) -> Router {
-    Router::new()
 }

@@ -22,8 +22,19 @@ use crate::sandbox::LifecycleConfig;
 /// Read when no other file is named; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/bivouac/config.toml";
 
+/// How sandboxes are made on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// The cgroup that all sandboxes are below, in each hierarchy.
+    pub cgroup_parent: String,
+    /// Namespaces that are kept ready ahead of creates.
+    pub prepared_slots: usize,
+    /// Mount roots the way of kernels before 6.15.
+    pub overlay_by_paths: bool,
+}
+
 /// Everything that the daemon is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub listen: Vec<Address>,
     /// Any of them lets in.
@@ -40,6 +51,7 @@ pub struct Config {
     /// What a sandbox gets that asks for nothing.
     pub default_limits: Limits,
     pub unenforceable: Unenforceable,
+    pub runtime: RuntimeConfig,
     /// What is kept of a sandbox's output.
     pub log_bytes: u64,
 }
@@ -111,12 +123,31 @@ impl Config {
             lifecycle: lifecycle(from),
             default_limits: default_limits(from),
             unenforceable: from.parsed("limits.unenforceable", unenforceable).unwrap_or_default(),
+            runtime: runtime(from),
             log_bytes: from.parsed("logs.max_bytes", log_bytes).unwrap_or(16 << 20),
             listen,
             keys,
             insecure_no_auth,
             run_dir,
         }
+    }
+}
+
+fn runtime(from: &mut Reader) -> RuntimeConfig {
+    RuntimeConfig {
+        cgroup_parent: from.parsed("runtime.cgroup_parent", cgroup_parent).unwrap_or_else(|| "bivouac".to_owned()),
+        prepared_slots: from.number("runtime.prepared_slots").map_or(16, |count| count.clamp(1, 1024) as usize),
+        overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
+    }
+}
+
+/// One name: it becomes a directory right below the root of each hierarchy.
+fn cgroup_parent(text: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name of up to 64 letters, digits, '-' and '_' is needed")
     }
 }
 

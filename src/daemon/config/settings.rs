@@ -45,6 +45,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.default_pids", Kind::Number),
     setting("limits.unenforceable", Kind::Text),
     setting("logs.max_bytes", Kind::Quantity),
+    setting("runtime.cgroup_parent", Kind::Text),
+    setting("runtime.prepared_slots", Kind::Number),
+    setting("runtime.overlay_by_paths", Kind::Switch),
 ];
 
 impl Setting {
