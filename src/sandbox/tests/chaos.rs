@@ -64,7 +64,8 @@ async fn ten_thousand_random_calls_leave_everybody_legal() {
     let ids = Arc::new(Mutex::new(Vec::new()));
     for number in 0..SANDBOXES {
         let spec = if number % 2 == 0 { spec() } else { spec_for(Duration::from_secs(60)) };
-        ids.lock().unwrap().push(bench.sandboxes.create(spec).await.unwrap().id);
+        let created = bench.sandboxes.create(spec).await.unwrap();
+        ids.lock().unwrap().push(created.id);
     }
     let mut callers = JoinSet::new();
     for caller in 0..100 {
