@@ -16,6 +16,7 @@ mod chaos;
 mod crash;
 mod driver;
 mod listing;
+mod unwritable;
 
 /// A daemon on a pretended host.
 struct Bench {
@@ -90,6 +91,11 @@ impl Bench {
         while seen.changed().await.is_ok() {}
         // The driver lets go of what it publishes a moment after it took the sandbox off the map.
         assert_eq!(self.sandboxes.get(id), None);
+    }
+
+    /// The record store, behind the daemon's back.
+    fn records(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.state.path().join("records.db")).unwrap()
     }
 
     fn get_all(&self) -> usize {

@@ -72,6 +72,7 @@ async fn operate_without_delete(sandboxes: &Sandboxes, host: &FakeHost, id: &San
 
 /// A new daemon knows everything that callers were told, and has it in a state that the host agrees with.
 fn check_promises(bench: &Bench, told: &Mutex<Told>) {
+    check_settled(bench);
     let told = told.lock().unwrap();
     for id in told.alive.keys() {
         let status = bench.sandboxes.get(id).unwrap_or_else(|| panic!("{id} was acknowledged and is lost")).status;
@@ -144,9 +145,24 @@ fn killed_between_any_two_turns_of_the_runtime() {
         });
         runtime().block_on(async {
             let bench = Bench::on(Arc::new(host.restarted()), state, LifecycleConfig::default()).await;
+            check_settled(&bench);
             end_all(&bench).await;
         });
     }
+}
+
+/// When a daemon serves, nobody is on the way to somewhere, and only who runs or is paused has processes.
+fn check_settled(bench: &Bench) {
+    let filter = Filter { phases: Phase::ALL.to_vec(), ..Filter::default() };
+    let listed = bench.sandboxes.list(&filter, 1, u32::MAX).items;
+    for sandbox in &listed {
+        let status = &sandbox.status;
+        let in_transition = matches!(status.phase, Phase::Pending | Phase::Pausing | Phase::Resuming);
+        assert!(!in_transition, "{status:?}");
+        let lives = bench.host.living().contains(&sandbox.id);
+        assert_eq!(lives, matches!(status.phase, Phase::Running | Phase::Paused), "{status:?}");
+    }
+    assert!(bench.host.living().len() <= listed.len(), "everything that lives is known");
 }
 
 async fn one_life(bench: &Bench) {
