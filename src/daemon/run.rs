@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,8 +20,10 @@ use super::parts::{self, Parts};
 use super::serve::{Door, serve};
 use super::stop::Stop;
 use super::{Config, StartFailure, logging, process};
+use crate::api::{self, ApiState, Auth};
+use crate::console::Address;
+use crate::sandbox::logs::Logs;
 use crate::sandbox::{Sandboxes, StartReport};
-use crate::store::Store;
 
 /// Runs the daemon and returns the exit code: 0 after it was told to stop, otherwise as [`StartFailure::exit_code`].
 #[must_use]
@@ -64,35 +65,34 @@ fn runtime() -> Result<Runtime, StartFailure> {
     Builder::new_multi_thread().enable_all().thread_name("bivouac").build().map_err(failed)
 }
 
-/// Brings everything up in the order in which each needs the one before, serves, and leaves the sandboxes running.
+/// Puts the parts together and serves until a signal says stop.
 async fn live(config: &Config) -> Result<(), StartFailure> {
     // First, so that to be told to stop while sandboxes are being adopted is no violent end either.
     let mut stop = Stop::catch()?;
-    let parts = parts::assemble(config).await?;
-    let (sandboxes, report) = adopt(config, &parts).await?;
-    tell(&report);
-    let doors = open_doors(config, &parts, &sandboxes).await?;
-    let (end, ended) = watch::channel(false);
-    let mut serving = JoinSet::new();
-    for door in doors {
-        drop(serving.spawn(serve(door, ended.clone())));
-    }
-    info!("ready");
-    let signal = stop.told().await;
-    info!(signal, "stopping; the sandboxes stay as they are");
-    end.send_replace(true);
-    while serving.join_next().await.is_some() {}
-    sandboxes.shutdown().await;
-    Ok(())
+    let parts = parts::assemble(config)?;
+    serve_until(config, &parts, stop.told()).await
 }
 
-async fn adopt(config: &Config, parts: &Parts) -> Result<(Sandboxes, StartReport), StartFailure> {
-    let failed = |what| move |source: Box<dyn std::error::Error + Send + Sync>| StartFailure::Part { what, source };
-    let store = Store::open(&config.state_dir.join("sandboxes.db"))
-        .map_err(|error| failed("open the records of the sandboxes")(error.into()))?;
-    Sandboxes::start(Arc::clone(&parts.host), Arc::new(store), config.lifecycle.clone())
-        .await
-        .map_err(|error| failed("take the recorded sandboxes over")(error.into()))
+/// Takes the recorded sandboxes over, opens the doors, serves, and leaves the sandboxes running.
+async fn serve_until(
+    config: &Config,
+    parts: &Parts,
+    stop: impl Future<Output = &'static str>,
+) -> Result<(), StartFailure> {
+    let (host, store) = (Arc::clone(&parts.host), Arc::clone(&parts.store));
+    let started = Sandboxes::start(host, store, config.lifecycle.clone()).await;
+    let (sandboxes, report) = started.map_err(parts::part("take the recorded sandboxes over"))?;
+    tell(&report);
+    let doors = open_doors(config, sandboxes.clone()).await?;
+    let (end, ended) = watch::channel(false);
+    let serving: JoinSet<()> = doors.into_iter().map(|door| serve(door, ended.clone())).collect();
+    info!("ready");
+    let signal = stop.await;
+    info!(signal, "stopping; the sandboxes stay as they are");
+    end.send_replace(true);
+    drop(serving.join_all().await);
+    sandboxes.shutdown().await;
+    Ok(())
 }
 
 fn tell(report: &StartReport) {
@@ -107,21 +107,33 @@ fn tell(report: &StartReport) {
 }
 
 /// Opens every door, or none: an address that is taken is noticed before anybody is served.
-async fn open_doors(config: &Config, parts: &Parts, sandboxes: &Sandboxes) -> Result<Vec<Door>, StartFailure> {
+async fn open_doors(config: &Config, sandboxes: Sandboxes) -> Result<Vec<Door>, StartFailure> {
+    let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
+    let api = ApiState::new(sandboxes, logs, Auth::None, env!("CARGO_PKG_VERSION"));
     let mut doors = Vec::new();
     for address in &config.listen {
         let listener = Listener::open(address).await?;
-        let keys = !config.keys.is_empty() && (config.socket_requires_key || !listener.is_unix());
-        info!(%address, keys, "listening");
-        if !keys && !listener.is_unix() {
-            warn!(%address, "no key is asked for: everybody who can connect can run programs on this host");
-        }
-        let router = router(config, parts, sandboxes, keys);
+        let auth = auth(config, address);
+        let router = api::router(api.with_auth(auth));
         doors.push(Door { listener, router, max_connections: config.max_connections });
     }
     Ok(doors)
 }
 
-fn router(_config: &Config, _parts: &Parts, _sandboxes: &Sandboxes, _keys: bool) -> Router {
-    Router::new()
+/// Who is let in at this address.
+fn auth(config: &Config, address: &Address) -> Auth {
+    let on_socket = matches!(address, Address::Unix(_));
+    if !config.keys.is_empty() && (config.socket_requires_key || !on_socket) {
+        info!(%address, "listening; a key is asked for");
+        return Auth::Keys(config.keys.clone());
+    }
+    if on_socket {
+        info!(%address, "listening; the permissions of the socket say who may come in");
+    } else {
+        warn!(%address, "listening; no key is asked for: everybody who can connect can run programs on this host");
+    }
+    Auth::None
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use crate::sandbox::LifecycleConfig;
 pub const DEFAULT_FILE: &str = "/etc/bivouac/config.toml";
 
 /// Everything that the daemon is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub listen: Vec<Address>,
     /// Any of them lets in.
