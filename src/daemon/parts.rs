@@ -6,14 +6,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::config::Unenforceable;
 use super::{Config, StartFailure};
 use crate::image::{ImageStore, UnpackLimits};
+use crate::runtime::plan::PlanSettings;
 use crate::sandbox::Host;
+use crate::sandbox::linux::{LinuxConfig, LinuxHost};
 use crate::store::Store;
 
 /// What sandboxes are made of, remembered in, and made by.
-#[expect(missing_debug_implementations, reason = "holds a trait object")]
-#[derive(Clone)]
 pub struct Parts {
     pub images: Arc<ImageStore>,
     pub store: Arc<Store>,
@@ -47,9 +48,22 @@ pub fn part<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl F
     move |error| StartFailure::Part { what, source: error.into() }
 }
 
-fn host(_config: &Config, _images: &Arc<ImageStore>, _store: &Store) -> Result<Arc<dyn Host>, StartFailure> {
-    let _init = init_program()?;
-    Err(StartFailure::Unfit { source: "there is no host yet".into() })
+fn host(config: &Config, images: &Arc<ImageStore>, store: &Store) -> Result<Arc<dyn Host>, StartFailure> {
+    let taken = store.id_bases().map_err(part("read the id ranges of the recorded sandboxes"))?;
+    let linux = LinuxConfig {
+        state_dir: config.state_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        init: init_program()?,
+        cgroup_parent: config.cgroup_parent.clone(),
+        refuse_unenforceable: config.unenforceable == Unenforceable::Refuse,
+        default_limits: config.default_limits,
+        // The log is kept in two segments of half its size.
+        settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
+        overlay_by_paths: false,
+        slots: config.prepared_slots,
+    };
+    let host = LinuxHost::start(linux, Arc::clone(images), &taken);
+    Ok(Arc::new(host.map_err(|error| StartFailure::Unfit { source: error.into() })?))
 }
 
 /// `bivouac-init`, which stands beside this program.

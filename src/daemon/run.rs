@@ -1,9 +1,7 @@
 //! The run of the daemon, from its configuration to its end.
 
 use std::env;
-use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::listen::Listener;
-use super::lock::StateLock;
+use super::lock::DirLock;
 use super::parts::{self, Parts};
 use super::serve::{Door, serve};
 use super::stop::Stop;
@@ -42,22 +40,16 @@ fn run(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> Result<(),
     let config = Config::load(file, |name| env::var(name).ok(), flags)?;
     logging::start(config.log);
     process::prepare()?;
-    let lock = StateLock::take(&config.state_dir)?;
-    make_run_dir(&config.run_dir)?;
+    // Nobody but root reaches into the state. Everybody may pass through the run directory to the socket, and nobody may
+    // look around in it.
+    let state = DirLock::take(&config.state_dir, 0o700)?;
+    let run = DirLock::take(&config.run_dir, 0o711)?;
     let runtime = runtime()?;
     let done = runtime.block_on(live(&config));
     // Every sandbox is recorded and nothing is in flight; a blocking call that hangs must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    drop(lock);
+    drop((run, state));
     done
-}
-
-/// Everybody may pass through the run directory to the socket; nobody may look around in it.
-fn make_run_dir(path: &Path) -> Result<(), StartFailure> {
-    let failed = |source| StartFailure::File { action: "make the run directory", path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(failed)?;
-    // The umask has cut the mode.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(failed)
 }
 
 fn runtime() -> Result<Runtime, StartFailure> {

@@ -1,6 +1,7 @@
 //! The daemon on a pretended host, spoken to by the command line's own client over a real socket.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::PathBuf;
 
 use hyper::Method;
