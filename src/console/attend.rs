@@ -16,6 +16,10 @@ use super::{Client, Failure, screen};
 const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
+/// Output up to which a broken connection is taken up again: so much is surely still in the log from its beginning, whose
+/// older half is given up when it is full (at 16 MiB, unless configured).
+const RESUMABLE: u64 = 4 << 20;
+
 /// Shows the output and passes signals on until the sandbox has ended.
 ///
 /// # Errors
@@ -46,7 +50,7 @@ async fn until_end(client: &Client, id: &str) -> Result<Status, Failure> {
             Ok(status) if status.is_over() => return Ok(status),
             // The daemon is about to stop; soon it cannot be reached.
             Ok(_) => away = None,
-            Err(failure) if failure.may_pass() => {
+            Err(failure) if failure.may_pass() && shown < RESUMABLE => {
                 if shown != before {
                     away = None;
                 }
@@ -62,8 +66,7 @@ async fn until_end(client: &Client, id: &str) -> Result<Status, Failure> {
 
 /// One connection for the output, and one for the end.
 async fn once(client: &Client, id: &str, shown: &mut u64) -> Result<Status, Failure> {
-    let since = (*shown > 0).then(|| *shown + 1);
-    logs::show(client, id, Part { follow: true, tail: None, since }, shown).await?;
+    logs::show(client, id, Part { follow: true, tail: None }, shown).await?;
     let call = Call::new(Method::GET, format!("/v1/sandboxes/{id}/wait"), format!("wait for sandbox {id}"));
     let sandbox: Sandbox = client.json(call).await?;
     Ok(sandbox.status)

@@ -1,11 +1,9 @@
-//! The frames in which the daemon streams what a sandbox's program wrote.
-//!
-//! A frame is its stream (1 standard output, 2 standard error), three zero bytes, the length of the payload (u32, little
-//! endian), the time of writing (u64, little endian, nanoseconds of the Unix epoch), and the payload.
+//! The frames in which the daemon streams what a sandbox's program wrote, in the form of Docker's: the stream (1 standard
+//! output, 2 standard error), three zero bytes, the length of the payload (u32, big endian), and the payload.
 
 use hyper::body::Bytes;
 
-const HEADER: usize = 16;
+const HEADER: usize = 8;
 
 /// No frame is larger: the writer cuts at its read buffer, far below.
 const LARGEST: usize = 16 << 20;
@@ -19,7 +17,6 @@ pub enum Stream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub stream: Stream,
-    pub unix_nanos: u64,
     pub payload: Vec<u8>,
 }
 
@@ -50,18 +47,18 @@ impl Frames {
 /// The first frame of `bytes` and its length on the wire, if all of it is there.
 fn first(bytes: &[u8]) -> Result<Option<(Frame, usize)>, &'static str> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
-    let [kind, _, _, _, l0, l1, l2, l3, nanos @ ..] = *header;
+    let [kind, _, _, _, l0, l1, l2, l3] = *header;
     let stream = match kind {
         1 => Stream::Stdout,
         2 => Stream::Stderr,
         _ => return Err("a frame of an unknown stream"),
     };
-    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
     if length > LARGEST {
         return Err("a frame larger than 16 MiB");
     }
     let Some(payload) = rest.get(..length) else { return Ok(None) };
-    let frame = Frame { stream, unix_nanos: u64::from_le_bytes(nanos), payload: payload.to_vec() };
+    let frame = Frame { stream, payload: payload.to_vec() };
     Ok(Some((frame, HEADER + length)))
 }
 
@@ -72,8 +69,7 @@ mod tests {
     fn encoded(frame: &Frame) -> Vec<u8> {
         let stream = if frame.stream == Stream::Stdout { 1 } else { 2 };
         let mut bytes = vec![stream, 0, 0, 0];
-        bytes.extend(u32::try_from(frame.payload.len()).expect("short").to_le_bytes());
-        bytes.extend(frame.unix_nanos.to_le_bytes());
+        bytes.extend(u32::try_from(frame.payload.len()).expect("short").to_be_bytes());
         bytes.extend(&frame.payload);
         bytes
     }
@@ -86,7 +82,6 @@ mod tests {
                 .enumerate()
                 .map(|(at, payload)| Frame {
                     stream: if at % 2 == 0 { Stream::Stdout } else { Stream::Stderr },
-                    unix_nanos: at as u64,
                     payload,
                 })
                 .collect();
@@ -104,8 +99,7 @@ mod tests {
     fn what_is_no_frame_is_refused() {
         assert!(Frames::default().push(&Bytes::from_static(b"{\"code\": \"X\", \"message\": 1}")).is_err());
         let mut huge = vec![1, 0, 0, 0];
-        huge.extend(u32::MAX.to_le_bytes());
-        huge.extend([0; 8]);
+        huge.extend(u32::MAX.to_be_bytes());
         assert!(Frames::default().push(&Bytes::from(huge)).is_err());
     }
 }

@@ -27,8 +27,9 @@ mod signals;
 mod wire;
 
 pub use address::{Address, InvalidAddress};
-pub use client::Client;
+pub use client::{Call, Client};
 pub use failure::Failure;
+pub use find::id as find_id;
 pub use remote::Remote;
 
 /// Tells the user what failed and what to do, in one line on standard error.

@@ -14,8 +14,8 @@ use super::listen::ListenError;
 pub enum StartFailure {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
-    #[error("take {state_dir}: another daemon holds it ({holder})", state_dir = state_dir.display())]
-    Taken { state_dir: PathBuf, holder: String },
+    #[error("take {dir}: another daemon holds it ({holder})", dir = dir.display())]
+    Taken { dir: PathBuf, holder: String },
     #[error("{action} {path}", path = path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error("prepare the process: {what}")]

@@ -1,4 +1,4 @@
-//! One daemon for one state directory: a lock that ends with its process, however that ends.
+//! One daemon for one state directory and one run directory: locks that end with its process, however that ends.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -13,22 +13,22 @@ use super::StartFailure;
 /// Held as long as the daemon runs.
 #[derive(Debug)]
 #[must_use = "the lock ends with this value"]
-pub struct StateLock {
+pub struct DirLock {
     _file: Flock<File>,
 }
 
-impl StateLock {
-    /// Makes the state directory (0700) and takes it for this process.
+impl DirLock {
+    /// Makes the directory with this mode, and takes it for this process.
     ///
     /// # Errors
     /// [`StartFailure::Taken`] when another daemon has it.
-    pub fn take(state_dir: &Path) -> Result<Self, StartFailure> {
-        let path = state_dir.join("lock");
+    pub fn take(dir: &Path, mode: u32) -> Result<Self, StartFailure> {
+        let path = dir.join("lock");
         let failed = |action, path: &Path| {
             let path = path.to_owned();
             move |source| StartFailure::File { action, path, source }
         };
-        private_dir(state_dir).map_err(failed("make the state directory", state_dir))?;
+        make_dir(dir, mode).map_err(failed("make the directory", dir))?;
         let file = open(&path).map_err(failed("open", &path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
@@ -36,16 +36,17 @@ impl StateLock {
                 Ok(Self { _file: file })
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
-                Err(StartFailure::Taken { state_dir: state_dir.to_owned(), holder: holder(&mut file) })
+                Err(StartFailure::Taken { dir: dir.to_owned(), holder: holder(&mut file) })
             }
             Err((_, error)) => Err(failed("lock", &path)(error.into())),
         }
     }
 }
 
-fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    // The umask has cut the mode of a new one, and an old one may have another.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -73,12 +74,12 @@ mod tests {
     fn a_second_daemon_is_told_who_has_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let state = dir.path().join("state");
-        let first = StateLock::take(&state).expect("free");
+        let first = DirLock::take(&state, 0o700).expect("free");
         assert_eq!(fs::metadata(&state).expect("there").permissions().mode() & 0o777, 0o700);
-        let refused = StateLock::take(&state).expect_err("taken");
+        let refused = DirLock::take(&state, 0o700).expect_err("taken");
         assert_eq!(refused.exit_code(), 75);
         assert!(refused.story().contains(&format!("(pid {})", std::process::id())), "{}", refused.story());
         drop(first);
-        drop(StateLock::take(&state).expect("free again"));
+        drop(DirLock::take(&state, 0o700).expect("free again"));
     }
 }

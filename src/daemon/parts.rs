@@ -1,4 +1,4 @@
-//! The parts that the daemon is put together from: the records, the images and the host.
+//! The parts that the daemon is put together from: images, records, and the host.
 
 use std::env;
 use std::error::Error;
@@ -14,59 +14,69 @@ use crate::sandbox::Host;
 use crate::sandbox::linux::{LinuxConfig, LinuxHost};
 use crate::store::Store;
 
-/// What sandboxes are made of, and with.
+/// What sandboxes are made of, remembered in, and made by.
 pub struct Parts {
-    pub store: Arc<Store>,
     pub images: Arc<ImageStore>,
+    pub store: Arc<Store>,
     pub host: Arc<dyn Host>,
 }
 
-/// Opens records and images and starts what makes sandboxes on this host. The records come first: no prepared place may
-/// use an id range that stands in one of them.
+/// Opens the stores and starts what makes sandboxes on this host. Blocks; nobody is served yet.
 ///
 /// # Errors
 /// [`StartFailure::Unfit`] when this host cannot run sandboxes.
-pub async fn assemble(config: &Config) -> Result<Parts, StartFailure> {
-    let config = config.clone();
-    let assembled = tokio::task::spawn_blocking(move || {
-        let store =
-            Store::open(&config.state_dir.join("sandboxes.db")).map_err(part("open the records of the sandboxes"))?;
-        let images = ImageStore::open(&config.state_dir.join("images"), UnpackLimits::default())
-            .map_err(part("open the images"))?;
-        let (store, images) = (Arc::new(store), Arc::new(images));
-        let taken = store.id_bases().map_err(part("read the records of the sandboxes"))?;
-        let host = LinuxHost::start(linux(&config)?, Arc::clone(&images), &taken).map_err(unfit)?;
-        let host: Arc<dyn Host> = Arc::new(host);
-        Ok(Parts { store, images, host })
-    });
-    assembled.await.unwrap_or_else(|panic| Err(part("start the daemon's parts")(panic)))
+pub fn assemble(config: &Config) -> Result<Parts, StartFailure> {
+    let (images, store) = stores(config)?;
+    let host = host(config, &images, &store)?;
+    Ok(Parts { images, store, host })
 }
 
-fn linux(config: &Config) -> Result<LinuxConfig, StartFailure> {
-    let runtime = &config.runtime;
-    Ok(LinuxConfig {
-        state_dir: config.state_dir.clone(),
-        run_dir: config.run_dir.clone(),
-        init: init_program().map_err(part("find the running program"))?,
-        cgroup_parent: runtime.cgroup_parent.clone(),
-        refuse_unenforceable: config.unenforceable == Unenforceable::Refuse,
-        default_limits: config.default_limits,
-        // The log is two segments that take turns.
-        settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
-        overlay_by_paths: runtime.overlay_by_paths,
-        slots: runtime.prepared_slots,
-    })
+/// What is on disk: images and records.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub fn stores(config: &Config) -> Result<(Arc<ImageStore>, Arc<Store>), StartFailure> {
+    let images = ImageStore::open(&config.state_dir.join("images"), UnpackLimits::default());
+    let images = images.map_err(part("open the images"))?;
+    let store = Store::open(&config.state_dir.join("sandboxes.db"));
+    let store = store.map_err(part("open the records of the sandboxes"))?;
+    Ok((Arc::new(images), Arc::new(store)))
 }
 
-/// `bivouac-init` stands beside the program that runs.
-fn init_program() -> io::Result<PathBuf> {
-    Ok(env::current_exe()?.with_file_name("bivouac-init"))
-}
-
-fn part<E: Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> StartFailure {
+/// A failure of the part that `what` names.
+pub fn part<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> StartFailure {
     move |error| StartFailure::Part { what, source: error.into() }
 }
 
-fn unfit<E: Error + Send + Sync + 'static>(error: E) -> StartFailure {
-    StartFailure::Unfit { source: error.into() }
+fn host(config: &Config, images: &Arc<ImageStore>, store: &Store) -> Result<Arc<dyn Host>, StartFailure> {
+    let taken = store.id_bases().map_err(part("read the id ranges of the recorded sandboxes"))?;
+    let linux = LinuxConfig {
+        state_dir: config.state_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        init: init_program()?,
+        cgroup_parent: config.cgroup_parent.clone(),
+        refuse_unenforceable: config.unenforceable == Unenforceable::Refuse,
+        default_limits: config.default_limits,
+        // The log is kept in two segments of half its size.
+        settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
+        overlay_by_paths: config.overlay_by_paths,
+        slots: config.prepared_slots,
+    };
+    let host = LinuxHost::start(linux, Arc::clone(images), &taken);
+    Ok(Arc::new(host.map_err(|error| StartFailure::Unfit { source: error.into() })?))
+}
+
+/// `bivouac-init`, which stands beside this program.
+fn init_program() -> Result<PathBuf, StartFailure> {
+    let find = || -> io::Result<PathBuf> {
+        let own = env::current_exe()?;
+        let init = own.with_file_name("bivouac-init");
+        init.metadata()?;
+        Ok(init)
+    };
+    find().map_err(|source| StartFailure::File {
+        action: "find, beside the running program,",
+        path: "bivouac-init".into(),
+        source,
+    })
 }

@@ -1,9 +1,7 @@
 //! The run of the daemon, from its configuration to its end.
 
 use std::env;
-use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,12 +13,13 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::listen::Listener;
-use super::lock::StateLock;
+use super::lock::DirLock;
 use super::parts::{self, Parts};
 use super::serve::{Door, serve};
 use super::stop::Stop;
 use super::{Config, StartFailure, logging, process};
 use crate::api::{self, ApiState, Auth};
+use crate::console::Address;
 use crate::sandbox::logs::Logs;
 use crate::sandbox::{Sandboxes, StartReport};
 
@@ -41,22 +40,16 @@ fn run(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> Result<(),
     let config = Config::load(file, |name| env::var(name).ok(), flags)?;
     logging::start(config.log);
     process::prepare()?;
-    let lock = StateLock::take(&config.state_dir)?;
-    make_run_dir(&config.run_dir)?;
+    // Nobody but root reaches into the state. Everybody may pass through the run directory to the socket, and nobody may
+    // look around in it.
+    let state = DirLock::take(&config.state_dir, 0o700)?;
+    let run = DirLock::take(&config.run_dir, 0o711)?;
     let runtime = runtime()?;
     let done = runtime.block_on(live(&config));
     // Every sandbox is recorded and nothing is in flight; a blocking call that hangs must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    drop(lock);
+    drop((run, state));
     done
-}
-
-/// Everybody may pass through the run directory to the socket; nobody may look around in it.
-fn make_run_dir(path: &Path) -> Result<(), StartFailure> {
-    let failed = |source| StartFailure::File { action: "make the run directory", path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(failed)?;
-    // The umask has cut the mode.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(failed)
 }
 
 fn runtime() -> Result<Runtime, StartFailure> {
@@ -64,32 +57,34 @@ fn runtime() -> Result<Runtime, StartFailure> {
     Builder::new_multi_thread().enable_all().thread_name("bivouac").build().map_err(failed)
 }
 
-/// Brings everything up in the order in which each needs the one before, serves, and leaves the sandboxes running.
+/// Puts the parts together and serves until a signal says stop.
 async fn live(config: &Config) -> Result<(), StartFailure> {
     // First, so that to be told to stop while sandboxes are being adopted is no violent end either.
     let mut stop = Stop::catch()?;
-    let parts = parts::assemble(config).await?;
-    let (sandboxes, report) = adopt(config, &parts).await?;
-    tell(&report);
-    let doors = open_doors(config, &sandboxes).await?;
-    let (end, ended) = watch::channel(false);
-    let mut serving = JoinSet::new();
-    for door in doors {
-        drop(serving.spawn(serve(door, ended.clone())));
-    }
-    info!("ready");
-    let signal = stop.told().await;
-    info!(signal, "stopping; the sandboxes stay as they are");
-    end.send_replace(true);
-    while serving.join_next().await.is_some() {}
-    sandboxes.shutdown().await;
-    Ok(())
+    let parts = parts::assemble(config)?;
+    serve_until(config, &parts, stop.told()).await
 }
 
-async fn adopt(config: &Config, parts: &Parts) -> Result<(Sandboxes, StartReport), StartFailure> {
-    Sandboxes::start(Arc::clone(&parts.host), Arc::clone(&parts.store), config.lifecycle.clone())
-        .await
-        .map_err(|error| StartFailure::Part { what: "take the recorded sandboxes over", source: error.into() })
+/// Takes the recorded sandboxes over, opens the doors, serves, and leaves the sandboxes running.
+async fn serve_until(
+    config: &Config,
+    parts: &Parts,
+    stop: impl Future<Output = &'static str>,
+) -> Result<(), StartFailure> {
+    let (host, store) = (Arc::clone(&parts.host), Arc::clone(&parts.store));
+    let started = Sandboxes::start(host, store, config.lifecycle.clone()).await;
+    let (sandboxes, report) = started.map_err(parts::part("take the recorded sandboxes over"))?;
+    tell(&report);
+    let doors = open_doors(config, sandboxes.clone()).await?;
+    let (end, ended) = watch::channel(false);
+    let serving: JoinSet<()> = doors.into_iter().map(|door| serve(door, ended.clone())).collect();
+    info!("ready");
+    let signal = stop.await;
+    info!(signal, "stopping; the sandboxes stay as they are");
+    end.send_replace(true);
+    drop(serving.join_all().await);
+    sandboxes.shutdown().await;
+    Ok(())
 }
 
 fn tell(report: &StartReport) {
@@ -104,20 +99,33 @@ fn tell(report: &StartReport) {
 }
 
 /// Opens every door, or none: an address that is taken is noticed before anybody is served.
-async fn open_doors(config: &Config, sandboxes: &Sandboxes) -> Result<Vec<Door>, StartFailure> {
-    let mut doors = Vec::new();
+async fn open_doors(config: &Config, sandboxes: Sandboxes) -> Result<Vec<Door>, StartFailure> {
     let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
-    let state = ApiState::new(sandboxes.clone(), logs, Auth::None, env!("CARGO_PKG_VERSION"));
+    let api = ApiState::new(sandboxes, logs, Auth::None, env!("CARGO_PKG_VERSION"));
+    let mut doors = Vec::new();
     for address in &config.listen {
         let listener = Listener::open(address).await?;
-        let keys = !config.keys.is_empty() && (config.socket_requires_key || !listener.is_unix());
-        info!(%address, keys, "listening");
-        if !keys && !listener.is_unix() {
-            warn!(%address, "no key is asked for: everybody who can connect can run programs on this host");
-        }
-        let auth = if keys { Auth::Keys(config.keys.clone()) } else { Auth::None };
-        let router = api::router(state.with_auth(auth));
+        let auth = auth(config, address);
+        let router = api::router(api.with_auth(auth));
         doors.push(Door { listener, router, max_connections: config.max_connections });
     }
     Ok(doors)
 }
+
+/// Who is let in at this address.
+fn auth(config: &Config, address: &Address) -> Auth {
+    let on_socket = matches!(address, Address::Unix(_));
+    if !config.keys.is_empty() && (config.socket_requires_key || !on_socket) {
+        info!(%address, "listening; a key is asked for");
+        return Auth::Keys(config.keys.clone());
+    }
+    if on_socket {
+        info!(%address, "listening; the permissions of the socket say who may come in");
+    } else {
+        warn!(%address, "listening; no key is asked for: everybody who can connect can run programs on this host");
+    }
+    Auth::None
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use self::reader::Reader;
@@ -22,16 +23,7 @@ use crate::sandbox::LifecycleConfig;
 /// Read when no other file is named; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/bivouac/config.toml";
 
-/// How sandboxes are made on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeConfig {
-    /// The cgroup that all sandboxes are below, in each hierarchy.
-    pub cgroup_parent: String,
-    /// Namespaces that are kept ready ahead of creates.
-    pub prepared_slots: usize,
-    /// Mount roots the way of kernels before 6.15.
-    pub overlay_by_paths: bool,
-}
+const DEFAULT_STATE_DIR: &str = "/var/lib/bivouac";
 
 /// Everything that the daemon is told.
 #[derive(Debug, Clone)]
@@ -46,12 +38,17 @@ pub struct Config {
     pub max_connections: usize,
     pub state_dir: PathBuf,
     pub run_dir: PathBuf,
+    /// Name of the cgroup that holds the sandboxes, in each hierarchy.
+    pub cgroup_parent: String,
+    /// Namespaces that are kept ready for sandboxes to come.
+    pub prepared_slots: usize,
+    /// Mount roots the way of kernels before 6.15.
+    pub overlay_by_paths: bool,
     pub log: LogConfig,
     pub lifecycle: LifecycleConfig,
     /// What a sandbox gets that asks for nothing.
     pub default_limits: Limits,
     pub unenforceable: Unenforceable,
-    pub runtime: RuntimeConfig,
     /// What is kept of a sandbox's output.
     pub log_bytes: u64,
 }
@@ -112,42 +109,26 @@ impl Config {
         let keys = keys(from, key);
         let insecure_no_auth = from.switch("server.insecure_no_auth").unwrap_or(false);
         check_doors(from, &listen, &keys, insecure_no_auth);
+        let state_dir = from.absolute("server.state_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
+        let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
-            max_connections: from
-                .number("server.max_connections")
-                .map_or(1024, |count| count.clamp(1, 1 << 20) as usize),
-            state_dir: from.absolute("server.state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/bivouac")),
+            max_connections: count(from, "server.max_connections", 1024),
+            cgroup_parent: cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir)),
+            prepared_slots: count(from, "runtime.prepared_slots", 32),
+            overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),
             lifecycle: lifecycle(from),
             default_limits: default_limits(from),
             unenforceable: from.parsed("limits.unenforceable", unenforceable).unwrap_or_default(),
-            runtime: runtime(from),
             log_bytes: from.parsed("logs.max_bytes", log_bytes).unwrap_or(16 << 20),
             listen,
             keys,
             insecure_no_auth,
+            state_dir,
             run_dir,
         }
-    }
-}
-
-fn runtime(from: &mut Reader) -> RuntimeConfig {
-    RuntimeConfig {
-        cgroup_parent: from.parsed("runtime.cgroup_parent", cgroup_parent).unwrap_or_else(|| "bivouac".to_owned()),
-        prepared_slots: from.number("runtime.prepared_slots").map_or(16, |count| count.clamp(1, 1024) as usize),
-        overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
-    }
-}
-
-/// One name: it becomes a directory right below the root of each hierarchy.
-fn cgroup_parent(text: &str) -> Result<String, &'static str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("a name of up to 64 letters, digits, '-' and '_' is needed")
     }
 }
 
@@ -230,6 +211,31 @@ fn default_limits(from: &mut Reader) -> Limits {
         memory_bytes: from.parsed("limits.default_memory", parse_memory).or(Some(2 << 30)),
         pids: from.number("limits.default_pids").or(Some(4096)),
     }
+}
+
+fn count(from: &Reader, key: &str, default: usize) -> usize {
+    from.number(key).map_or(default, |count| usize::try_from(count.clamp(1, 1 << 20)).unwrap_or(default))
+}
+
+/// A name for one directory, and nothing else.
+fn cgroup_name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !text.is_empty() && text.len() <= 64 && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("it must be the name of a cgroup: letters, digits, - and _")
+    }
+}
+
+/// Each state directory has a cgroup of its own: what a daemon finds in its cgroup and not in its records, it removes, and
+/// that must not be another daemon's sandboxes.
+fn own_cgroup(state_dir: &Path) -> String {
+    if state_dir == Path::new(DEFAULT_STATE_DIR) {
+        return "bivouac".to_owned();
+    }
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("bivouac-{digits}")
 }
 
 fn unenforceable(text: &str) -> Result<Unenforceable, &'static str> {

@@ -143,3 +143,14 @@ fn keys_come_from_a_file_and_the_environment_together() {
     let problems = load("", &variables, &[]).expect_err("too open");
     assert!(problems.join("").contains("chmod 600"), "{problems:?}");
 }
+
+#[test]
+fn daemons_of_two_state_directories_have_two_cgroups() {
+    let parent = |variables: &[(&str, &str)]| load("", variables, &[]).map(|config| config.cgroup_parent);
+    assert_eq!(parent(&[]).as_deref(), Ok("bivouac"));
+    let (a, b) = (parent(&[("BIVOUAC_STATE_DIR", "/a")]), parent(&[("BIVOUAC_STATE_DIR", "/b")]));
+    assert!(a.as_ref().is_ok_and(|name| name.len() == "bivouac-".len() + 12), "{a:?}");
+    assert_ne!(a, b);
+    assert_eq!(parent(&[("BIVOUAC_CGROUP_PARENT", "mine")]).as_deref(), Ok("mine"));
+    assert!(parent(&[("BIVOUAC_CGROUP_PARENT", "../up")]).is_err());
+}
