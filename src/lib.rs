@@ -9,6 +9,8 @@ pub mod sys;
 #[cfg(feature = "daemon")]
 pub mod guest;
 #[cfg(feature = "daemon")]
+pub mod image;
+#[cfg(feature = "daemon")]
 pub mod sandbox;
 
 #[cfg(feature = "daemon")]

@@ -17,6 +17,8 @@ mod supervise;
 mod user;
 mod workload;
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::MsgFlags;
@@ -61,7 +63,7 @@ fn launch(
     let Inheritance { plan, root, user_namespace, network_namespace, workload_cgroup, logs, joins, control } =
         inheritance;
     let started = (|| {
-        let plan = read_plan(&plan)?;
+        let plan = read_plan(plan)?;
         identity::leave_launcher(
             &control,
             &[
@@ -96,11 +98,10 @@ fn launch(
     }
 }
 
-fn read_plan(fd: &OwnedFd) -> Step<LaunchPlan> {
-    use std::io::Read;
+/// Takes the descriptor, because it is not among those that outlive [`identity::leave_launcher`].
+fn read_plan(fd: OwnedFd) -> Step<LaunchPlan> {
     let mut bytes = Vec::new();
-    let duplicate = fd.try_clone().step("read the plan")?;
-    std::fs::File::from(duplicate).read_to_end(&mut bytes).step("read the plan")?;
+    File::from(fd).read_to_end(&mut bytes).step("read the plan")?;
     proto::decode(&bytes).step("read the plan")
 }
 

@@ -6,12 +6,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 use thiserror::Error;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::model::Exit;
@@ -47,14 +47,19 @@ pub struct Guest {
     pid: i32,
     pidfd: AsyncFd<OwnedFd>,
     control: AsyncFd<OwnedFd>,
+    /// What PID 1 was asked to say while it was frozen.
+    expected_nonce: OnceLock<String>,
 }
 
 impl Guest {
     /// Takes what the launcher handed out; must run within the runtime.
     pub fn new(pid: i32, pidfd: OwnedFd, control: OwnedFd) -> Result<Self, GuestError> {
-        let pidfd = AsyncFd::register_with_interest(pidfd, Interest::READABLE)?;
-        let control = AsyncFd::register_with_interest(control, Interest::READABLE)?;
-        Ok(Self { pid, pidfd, control })
+        Ok(Self {
+            pid,
+            pidfd: sys::watch_readable(pidfd)?,
+            control: sys::watch_readable(control)?,
+            expected_nonce: OnceLock::new(),
+        })
     }
 
     #[must_use]
@@ -85,11 +90,20 @@ impl Guest {
         }
     }
 
+    /// As [`prove`](Self::prove) for a PID 1 that is frozen and cannot answer yet: a wrong answer counts as its end.
+    pub fn prove_later(&self, nonce: &str) -> Result<(), GuestError> {
+        self.expected_nonce.get_or_init(|| nonce.to_owned());
+        self.command(&Command::Hello)
+    }
+
     /// Resolves with how the entrypoint ended; `None` when PID 1 is gone without having said so.
     pub async fn ended(&self) -> Option<Exit> {
         loop {
             match self.report().await {
                 Ok(Report::Exited(exit)) => return Some(exit),
+                Ok(Report::Hello { nonce }) if self.expected_nonce.get().is_some_and(|expected| *expected != nonce) => {
+                    return None;
+                }
                 Ok(Report::Ready | Report::Hello { .. }) => {}
                 Ok(Report::Failed(_)) | Err(_) => return None,
             }

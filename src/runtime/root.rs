@@ -27,14 +27,22 @@ const SETTINGS: [(&str, &str); 4] =
 /// The writable side: `upper` and `work` below the sandbox's directory.
 #[derive(Debug, Clone)]
 pub struct Writable {
-    pub upper: PathBuf,
-    pub work: PathBuf,
+    dir: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
 }
 
 impl Writable {
     #[must_use]
     pub fn below(dir: &Path) -> Self {
-        Self { upper: dir.join("upper"), work: dir.join("work") }
+        Self { dir: dir.to_owned(), upper: dir.join("upper"), work: dir.join("work") }
+    }
+
+    /// A detached mount of the sandbox's directory: seen through it, the two are `/upper` and `/work`, and the mount table
+    /// inside the sandbox tells nothing of where they are on the host.
+    fn detached(&self) -> sys::Result<OwnedFd> {
+        let opened = sys::told(File::open(&self.dir), || format!("open({})", self.dir.display()))?;
+        sys::clone_tree(TreeSource::Fd(opened.as_fd()))
     }
 
     /// Makes both, owned by the sandbox's root: host id 0 never owns a byte that a sandbox wrote.
@@ -98,9 +106,9 @@ fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable) -> sys::R
     for layer in layers.iter().rev() {
         context.descriptor(c"lowerdir+", open_path(slot.layers.as_fd(), layer)?.as_fd())?;
     }
-    let here = open_root()?;
-    for (key, dir) in [(c"upperdir", &writable.upper), (c"workdir", &writable.work)] {
-        context.descriptor(key, open_path(here.as_fd(), &dir.to_string_lossy())?.as_fd())?;
+    let own = writable.detached()?;
+    for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
+        context.descriptor(key, open_path(own.as_fd(), name)?.as_fd())?;
     }
     for (key, value) in SETTINGS {
         context.string(&c_string(key), &c_string(value))?;

@@ -92,6 +92,14 @@ impl Slots {
         Ok(Self { shared })
     }
 
+    /// Takes a slot that is ready.
+    #[must_use]
+    pub fn take_ready(&self) -> Option<Slot> {
+        let slot = self.shared.lock().slots.pop();
+        self.shared.changed.notify_all();
+        slot
+    }
+
     /// Takes a slot; waits for one when none is ready. Blocks.
     pub fn take(&self) -> Result<Slot, SlotError> {
         let shared = &self.shared;

@@ -12,6 +12,9 @@ mod mount;
 mod network;
 mod process;
 mod seccomp;
+#[cfg(feature = "daemon")]
+mod watch;
+mod xattr;
 
 pub use clock::{boot_nanos, unix_nanos};
 pub use error::{Result, SyscallError, told};
@@ -27,3 +30,6 @@ pub use process::{
     set_resource_limit,
 };
 pub use seccomp::{Instruction, install_filter};
+#[cfg(feature = "daemon")]
+pub use watch::watch_readable;
+pub use xattr::set_xattr;
