@@ -7,11 +7,18 @@ pub mod runtime;
 pub mod sys;
 
 #[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod console;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
 pub mod guest;
 #[cfg(feature = "daemon")]
 pub mod image;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
-
 #[cfg(feature = "daemon")]
 pub mod store;

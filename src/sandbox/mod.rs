@@ -45,6 +45,7 @@ pub mod fake;
 mod host;
 pub mod linux;
 mod listing;
+pub mod logs;
 mod machine;
 mod registry;
 mod snapshot;
