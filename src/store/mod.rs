@@ -15,7 +15,8 @@ mod records;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::{Connection, params};
 
 use crate::model::SandboxId;
 use checkpoint::Checkpointer;
@@ -110,10 +111,11 @@ impl Store {
         id: &SandboxId,
         statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
     ) -> Result<usize, StoreError> {
-        let done = statement(&self.lock()).map_err(|source| match source.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => StoreError::Taken { id: id.clone() },
-            _ => StoreError::Write { id: id.clone(), source },
-        });
+        let done =
+            statement(&self.lock()).map_err(|source| match source.sqlite_error().map(|error| error.extended_code) {
+                Some(SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) => StoreError::Taken { id: id.clone() },
+                _ => StoreError::Write { id: id.clone(), source },
+            });
         self.checkpointer.note_write();
         done
     }
