@@ -45,7 +45,9 @@ mod expiry;
 #[cfg(any(test, feature = "fake-host"))]
 pub mod fake;
 mod host;
+pub mod linux;
 mod listing;
+pub mod logs;
 mod machine;
 mod registry;
 mod snapshot;

@@ -1,0 +1,157 @@
+//! Who may speak to the API: whoever presents one of the configured keys, or whoever reaches the socket.
+//!
+//! On a Unix socket the file's permissions are the authentication and [`Auth::None`] is right; on TCP the daemon asks
+//! for keys. The check stands before routing and before the body: a caller without a key learns nothing.
+
+mod file;
+mod key;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+pub use file::{KeyFileError, read_key_file};
+pub use key::{ApiKey, InvalidKey};
+
+use super::error::ApiError;
+
+pub const HEADER: HeaderName = HeaderName::from_static("open-sandbox-api-key");
+
+/// Answered without a key: they say nothing about anybody's sandboxes, and probes and clients ask them first.
+const OPEN_PATHS: [&str; 3] = ["/health", "/version", "/openapi.json"];
+
+/// How requests of one listener are authenticated.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Everybody who reaches the listener is let in, but browser pages.
+    None,
+    /// Any of these keys lets in.
+    Keys(Vec<ApiKey>),
+}
+
+/// Lets a request pass, or answers 401 or 403 in its place.
+pub async fn check(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    match admit(&auth, request.uri().path(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn admit(auth: &Auth, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    match auth {
+        _ if OPEN_PATHS.contains(&path) => Ok(()),
+        Auth::None => refuse_browsers(headers),
+        Auth::Keys(keys) => admit_key(keys, headers),
+    }
+}
+
+fn admit_key(keys: &[ApiKey], headers: &HeaderMap) -> Result<(), ApiError> {
+    let unauthorized = |code, message| Err(ApiError::new(StatusCode::UNAUTHORIZED, code, message));
+    let mut presented = headers.get_all(HEADER).iter();
+    match (presented.next(), presented.next()) {
+        (Some(key), None) if !key.is_empty() && key::any_matches(keys, key.as_bytes()) => Ok(()),
+        (Some(key), None) if !key.is_empty() => {
+            unauthorized("INVALID_API_KEY", "Authentication credentials are invalid. Check your API key and try again.")
+        }
+        // Two parties on the way could believe two different ones.
+        (Some(_), Some(_)) => unauthorized(
+            "INVALID_API_KEY",
+            "Authentication credentials are ambiguous. Send exactly one OPEN-SANDBOX-API-KEY header.",
+        ),
+        _ => unauthorized(
+            "MISSING_API_KEY",
+            "Authentication credentials are missing. Provide API key via OPEN-SANDBOX-API-KEY header.",
+        ),
+    }
+}
+
+/// Without keys, a page in a browser on this machine could reach a listener on a loopback address: a form or `fetch` needs
+/// no permission to send a POST. Browsers mark what they send, and no client of this API is a browser.
+fn refuse_browsers(headers: &HeaderMap) -> Result<(), ApiError> {
+    let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
+    if headers.contains_key("origin") || site.is_some_and(|site| site != b"none") {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "SANDBOX::BROWSER_REFUSED",
+            "A server without API keys does not answer web pages. Configure a key, or use a client that is no browser.",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    fn keys() -> Auth {
+        let key = |text: &str| ApiKey::parse(text).expect("a key");
+        Auth::Keys(vec![key("another-key-of-thirty-two-bytes!"), key(KEY)])
+    }
+
+    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_bytes(value).expect("a header value"));
+        }
+        headers
+    }
+
+    fn code(auth: &Auth, path: &str, pairs: &[(&'static str, &[u8])]) -> Option<(u16, &'static str)> {
+        admit(auth, path, &headers(pairs)).err().map(|error| (error.status().as_u16(), error.code()))
+    }
+
+    const NAME: &str = "open-sandbox-api-key";
+
+    #[test]
+    fn any_of_the_keys_lets_in() {
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, KEY.as_bytes())]), None);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, b"another-key-of-thirty-two-bytes!")]), None);
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let missing = Some((401, "MISSING_API_KEY"));
+        let invalid = Some((401, "INVALID_API_KEY"));
+        let own = KEY.as_bytes();
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[]), missing);
+        assert_eq!(code(&keys(), "/nosuch", &[]), missing);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, b"")]), missing);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[("authorization", b"Bearer 0123456789abcdef")]), missing);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, b"wrong")]), invalid);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, &own[..31])]), invalid);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, b"\xff\xfe")]), invalid);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, own), (NAME, own)]), invalid);
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[(NAME, own), (NAME, b"x")]), invalid);
+        assert_eq!(code(&Auth::Keys(Vec::new()), "/v1/sandboxes", &[(NAME, own)]), invalid);
+    }
+
+    #[test]
+    fn only_the_exact_open_paths_are_open() {
+        for path in OPEN_PATHS {
+            assert_eq!(code(&keys(), path, &[]), None, "{path}");
+        }
+        for path in ["/healthy", "/health/", "/v1/health", "/health/../v1/sandboxes", "/metrics", "//health"] {
+            assert!(code(&keys(), path, &[]).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn without_keys_only_web_pages_are_refused() {
+        assert_eq!(code(&Auth::None, "/v1/sandboxes", &[]), None);
+        assert_eq!(code(&Auth::None, "/v1/sandboxes", &[("sec-fetch-site", b"none")]), None);
+        for page in [("origin", &b"http://evil.example"[..]), ("origin", b"null"), ("sec-fetch-site", b"cross-site")] {
+            assert_eq!(code(&Auth::None, "/v1/sandboxes", &[page]), Some((403, "SANDBOX::BROWSER_REFUSED")));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let shown = format!("{:?}", keys());
+        assert!(!shown.contains("0123") && !shown.contains("another"), "{shown}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Every route of the API on one page.
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, get, patch, post};
+
+use super::error::ApiError;
+use super::state::ApiState;
+use super::{absent, auth, diagnostics, request_id, sandboxes, system};
+
+/// The whole API of one listener.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        .route("/health", get(system::health))
+        .route("/version", get(system::version))
+        .route("/openapi.json", get(system::openapi))
+        .route("/metrics", get(system::metrics))
+        // The reference serves everything under both; its SDKs use /v1.
+        .merge(protocol())
+        .nest("/v1", protocol().route("/metrics/events", post(system::client_event)))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.auth.clone(), auth::check))
+        .layer(from_fn(request_id::attach))
+        .with_state(state)
+}
+
+fn protocol() -> Router<ApiState> {
+    Router::new()
+        .route("/sandboxes", get(sandboxes::list).post(sandboxes::create))
+        .route("/sandboxes/{id}", get(sandboxes::get).delete(sandboxes::delete))
+        .route("/sandboxes/{id}/pause", post(sandboxes::pause))
+        .route("/sandboxes/{id}/resume", post(sandboxes::resume))
+        .route("/sandboxes/{id}/renew-expiration", post(sandboxes::renew))
+        .route("/sandboxes/{id}/metadata", patch(sandboxes::patch_metadata))
+        .route("/sandboxes/{id}/diagnostics/logs", get(diagnostics::logs))
+        .route("/sandboxes/{id}/diagnostics/events", get(diagnostics::events))
+        // Our own.
+        .route("/sandboxes/{id}/logs", get(sandboxes::logs))
+        .route("/sandboxes/{id}/signal", post(sandboxes::signal))
+        .route("/sandboxes/{id}/wait", get(sandboxes::wait))
+        // Known, and not in this version.
+        .route("/sandboxes/{id}/diagnostics/inspect", get(absent::of_sandbox))
+        .route("/sandboxes/{id}/diagnostics/summary", get(absent::of_sandbox))
+        .route("/sandboxes/{id}/endpoints/{port}", get(absent::endpoint))
+        .route(
+            "/sandboxes/{id}/networkpolicy",
+            get(absent::of_sandbox).put(absent::of_sandbox).patch(absent::of_sandbox).delete(absent::of_sandbox),
+        )
+        .route("/sandboxes/{id}/proxy/{port}", proxied())
+        .route("/sandboxes/{id}/proxy/{port}/{*path}", proxied())
+        .route("/sandboxes/{id}/snapshots", post(absent::snapshot_of_sandbox))
+        .route("/snapshots", get(absent::snapshots))
+        .route("/snapshots/{id}", get(absent::snapshots).delete(absent::snapshots))
+        .route("/pools", get(absent::pools).post(absent::pools))
+        .route("/pools/{name}", get(absent::pools).put(absent::pools).delete(absent::pools))
+        .route("/templates", get(absent::templates).post(absent::templates))
+        .route("/templates/{id}", get(absent::templates).delete(absent::templates))
+}
+
+/// The methods that the protocol passes on to a port.
+fn proxied() -> MethodRouter<ApiState> {
+    let endpoint = absent::endpoint;
+    get(endpoint).post(endpoint).put(endpoint).patch(endpoint).delete(endpoint)
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(128).collect();
+    let message = format!("There is no {method} {path}. GET /openapi.json lists what there is.");
+    ApiError::new(StatusCode::NOT_FOUND, "SANDBOX::ROUTE_NOT_FOUND", message)
+}
+
+/// axum adds the `Allow` header.
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(128).collect();
+    let message = format!("{path} does not take {method}; the Allow header says what it takes.");
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "SANDBOX::METHOD_NOT_ALLOWED", message)
+}

@@ -1,0 +1,47 @@
+//! `POST /sandboxes`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+
+use super::spec::{self, Rules};
+use crate::api::error::ApiError;
+use crate::api::json::JsonBody;
+use crate::api::state::ApiState;
+use crate::api::types::SandboxBody;
+use crate::model::Phase;
+use crate::sandbox::{Denial, LifecycleConfig};
+
+/// 202 once the sandbox runs, or once it is known why it does not: its status says so, and it can be read and deleted.
+pub async fn create(State(state): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, ApiError> {
+    let spec = spec::read(&body, &rules(state.sandboxes.config()))?;
+    let created = state.sandboxes.create(spec).await;
+    state.counters.created(created.as_ref().map_or(true, |sandbox| sandbox.status.phase == Phase::Failed));
+    let sandbox = created.map_err(|denial| refusal(&state, denial))?;
+    let location = format!("/v1/sandboxes/{}", sandbox.id);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(SandboxBody::created(sandbox))).into_response())
+}
+
+fn rules(config: &LifecycleConfig) -> Rules {
+    Rules {
+        min_timeout: config.min_timeout.as_secs(),
+        max_timeout: config.max_timeout.map(|most| most.as_secs()),
+        arch: architecture(),
+        now: Utc::now(),
+    }
+}
+
+/// This host's, in the words of OCI.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn refusal(_state: &ApiState, denial: Denial) -> ApiError {
+    ApiError::denied(denial, "DOCKER::SANDBOX_START_FAILED")
+}

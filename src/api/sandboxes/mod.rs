@@ -1,0 +1,26 @@
+//! The routes of sandboxes, a file for each verb.
+
+mod create;
+mod delete;
+mod get;
+mod list;
+mod logs;
+mod metadata;
+mod pause;
+mod renew;
+mod resume;
+mod signal;
+mod spec;
+mod wait;
+
+pub use create::create;
+pub use delete::delete;
+pub use get::get;
+pub use list::list;
+pub use logs::{logs, unreadable};
+pub use metadata::patch_metadata;
+pub use pause::pause;
+pub use renew::renew;
+pub use resume::resume;
+pub use signal::signal;
+pub use wait::wait;

@@ -1,0 +1,66 @@
+//! What handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::FromRef;
+
+use super::auth::Auth;
+use crate::sandbox::Sandboxes;
+use crate::sandbox::logs::Logs;
+
+/// Everything behind one listener. A clone shares all but [`auth`](Self::auth), which each listener has of its own.
+#[derive(Clone)]
+pub struct ApiState {
+    pub sandboxes: Sandboxes,
+    pub logs: Arc<Logs>,
+    pub auth: Auth,
+    /// What `/version` says.
+    pub version: &'static str,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiState").field("auth", &self.auth).field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl ApiState {
+    #[must_use]
+    pub fn new(sandboxes: Sandboxes, logs: Arc<Logs>, auth: Auth, version: &'static str) -> Self {
+        Self { sandboxes, logs, auth, version, counters: Arc::new(Counters::start()) }
+    }
+
+    /// The same, for a listener with another authentication.
+    #[must_use]
+    pub fn with_auth(&self, auth: Auth) -> Self {
+        Self { auth, ..self.clone() }
+    }
+}
+
+impl FromRef<ApiState> for Sandboxes {
+    fn from_ref(state: &ApiState) -> Self {
+        state.sandboxes.clone()
+    }
+}
+
+/// What `/metrics` tells beside the present state.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub started_unix_seconds: i64,
+    pub creates: AtomicU64,
+    pub create_failures: AtomicU64,
+}
+
+impl Counters {
+    fn start() -> Self {
+        let started_unix_seconds = chrono::Utc::now().timestamp();
+        Self { started_unix_seconds, creates: AtomicU64::new(0), create_failures: AtomicU64::new(0) }
+    }
+
+    pub fn created(&self, failed: bool) {
+        self.creates.fetch_add(1, Ordering::Relaxed);
+        self.create_failures.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+}

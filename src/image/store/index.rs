@@ -1,0 +1,97 @@
+//! What is in the store, in memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::image::reference::{Query, Reference};
+use crate::image::{Image, ImageError, Layer};
+
+/// Digits of a digest that are enough to point at an image; Docker shows 12.
+const SHORT_ID: usize = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// By canonical name.
+    pub named: BTreeMap<String, Arc<Image>>,
+    /// Images whose name another one took while they were in use.
+    pub unnamed: Vec<Arc<Image>>,
+    /// What each holder holds.
+    pub holds: BTreeMap<String, Vec<Arc<Image>>>,
+    /// Layers that running imports need, with the number of imports.
+    pub pins: HashMap<String, usize>,
+    /// Every layer that is published, by the name of its directory.
+    pub layers: HashMap<String, Layer>,
+}
+
+impl Index {
+    pub fn insert(&mut self, image: Arc<Image>) {
+        for layer in &image.layers {
+            self.layers.insert(layer.dir.clone(), layer.clone());
+        }
+        match image.name.parse::<Reference>() {
+            Ok(name) => drop(self.named.insert(name.canonical(), image)),
+            Err(_) => self.unnamed.push(image),
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Image>> {
+        self.named.values().chain(&self.unnamed)
+    }
+
+    pub fn find(&self, text: &str) -> Result<Arc<Image>, ImageError> {
+        let not_found = || ImageError::NotFound { name: text.chars().take(300).collect() };
+        match text.parse::<Query>() {
+            Ok(Query::Digest(digest)) => self.by_digits(&digest.hex(), text)?.ok_or_else(not_found),
+            Ok(Query::Pinned(name, digest)) => {
+                let image = self.by_name(&name).filter(|image| image.digest == digest.to_string());
+                image.cloned().ok_or_else(not_found)
+            }
+            Ok(Query::Name(name)) => match self.by_name(&name) {
+                Some(image) => Ok(Arc::clone(image)),
+                None => self.by_digits(text, text)?.ok_or_else(not_found),
+            },
+            // What is no name is no image's name.
+            Err(_) => Err(not_found()),
+        }
+    }
+
+    pub fn by_name(&self, name: &Reference) -> Option<&Arc<Image>> {
+        self.named.get(&name.canonical())
+    }
+
+    /// Images that differ only in their name count as one.
+    fn by_digits(&self, digits: &str, text: &str) -> Result<Option<Arc<Image>>, ImageError> {
+        let is_hex = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if digits.len() < SHORT_ID || !is_hex {
+            return Ok(None);
+        }
+        let begins = |digest: &str| digest.strip_prefix("sha256:").is_some_and(|hex| hex.starts_with(digits));
+        let found: Vec<_> = self.all().filter(|image| begins(&image.digest) || begins(&image.id)).collect();
+        let different: HashSet<_> = found.iter().map(|image| &image.id).collect();
+        if different.len() > 1 {
+            let problem = "more than one image begins with these digits".to_owned();
+            return Err(ImageError::Ambiguous { name: text.to_owned(), problem });
+        }
+        Ok(found.first().map(|image| Arc::clone(image)))
+    }
+
+    /// Who holds this image (not only an equal one).
+    pub fn holders<'a>(&'a self, image: &'a Image) -> impl Iterator<Item = &'a String> {
+        let same = move |held: &Arc<Image>| held.name == image.name && held.digest == image.digest;
+        self.holds.iter().filter(move |(_, held)| held.iter().any(same)).map(|(by, _)| by)
+    }
+
+    /// Forgets the layers that nobody needs any more, and returns the names of their directories.
+    pub fn take_unneeded_layers(&mut self) -> Vec<String> {
+        let held = self.holds.values().flatten();
+        let needed: HashSet<String> =
+            self.all().chain(held).flat_map(|image| &image.layers).map(|layer| layer.dir.clone()).collect();
+        let pins = &self.pins;
+        let unneeded: Vec<_> =
+            self.layers.keys().filter(|dir| !needed.contains(*dir) && !pins.contains_key(*dir)).cloned().collect();
+        for dir in &unneeded {
+            self.layers.remove(dir);
+        }
+        unneeded
+    }
+}

@@ -1,0 +1,78 @@
+//! The images of a host: unpacked layers, each once, and a small record for each image.
+//!
+//! ```text
+//! <dir>/layers/<diff_id>/   an unpacked layer, complete: it got here by rename
+//! <dir>/records/<..>.json   an image; written to tmp/ first, then renamed
+//! <dir>/tmp/                whatever is half made; emptied when the store is opened
+//! <dir>/quarantine/         records that could not be read
+//! ```
+//!
+//! Everything that a create asks for is answered from memory. A layer stays as long as an image, a holder or a running
+//! import needs it. Only one process may have a store open; the daemon's lock on its state directory sees to that.
+
+mod disk;
+mod hold;
+mod index;
+mod open;
+mod publish;
+mod remove;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub(super) use self::disk::Scratch;
+use self::index::Index;
+pub(super) use self::publish::Pins;
+use super::{Image, ImageError, UnpackLimits};
+
+/// The store; cheap to share, every call blocks at most on the disk.
+#[derive(Debug)]
+pub struct ImageStore {
+    dir: PathBuf,
+    layers: PathBuf,
+    limits: UnpackLimits,
+    /// Held for moments only, never over a call that waits for the disk.
+    index: RwLock<Index>,
+    /// Held over every change on the disk below `layers/` and `records/`; taken before `index`.
+    changes: Mutex<()>,
+}
+
+impl ImageStore {
+    /// The image that `name` points at: a name in any spelling, `name@sha256:...`, `sha256:...`, or at least 8 digits with
+    /// which the digest or id of just one image begins. Never touches the disk.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`], and [`ImageError::Ambiguous`] for digits that two images begin with.
+    pub fn find(&self, name: &str) -> Result<Arc<Image>, ImageError> {
+        self.read().find(name)
+    }
+
+    /// Every image, by name; those without a name last.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.read().all().cloned().collect()
+    }
+
+    /// Where the layers are: each is a directory directly below.
+    #[must_use]
+    pub fn layers_dir(&self) -> &Path {
+        &self.layers
+    }
+
+    pub(super) fn limits(&self) -> &UnpackLimits {
+        &self.limits
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        // Nothing panics while it changes the index, so a poisoned one is whole.
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

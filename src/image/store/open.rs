@@ -1,0 +1,89 @@
+//! Opening the store: read the records, sweep what nobody refers to.
+
+use std::collections::HashSet;
+use std::fs::{self, DirEntry};
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::ImageStore;
+use super::disk::{LAYERS, QUARANTINE, RECORDS, TMP, private_dir, remove_any};
+use super::index::Index;
+use crate::image::record::{Record, VERSION};
+use crate::image::{Digest, Image, ImageError, Reference, UnpackLimits};
+
+impl ImageStore {
+    /// Opens the store in `dir`, making it if it is not there. What an import that did not finish left behind is removed. A
+    /// record that cannot be read is put aside, and layers are then left alone: one of them may be its.
+    ///
+    /// # Errors
+    /// When the directories cannot be made or read.
+    pub fn open(dir: &Path, limits: UnpackLimits) -> Result<Self, ImageError> {
+        let layers = dir.join(LAYERS);
+        for path in [dir, &layers, &dir.join(RECORDS), &dir.join(TMP), &dir.join(QUARANTINE)] {
+            private_dir(path)?;
+        }
+        sweep(&dir.join(TMP), |_| true)?;
+        let mut index = Index::default();
+        let mut all_read = true;
+        for entry in entries(&dir.join(RECORDS))? {
+            match read_record(&entry.path(), &layers) {
+                Ok(image) => index.insert(Arc::new(image)),
+                Err(problem) => {
+                    all_read = false;
+                    set_aside(&entry, &dir.join(QUARANTINE), &problem);
+                }
+            }
+        }
+        if all_read {
+            sweep(&layers, |name| !index.layers.contains_key(name))?;
+        }
+        Ok(Self { dir: dir.to_owned(), layers, limits, index: RwLock::new(index), changes: Mutex::new(()) })
+    }
+}
+
+fn read_record(path: &Path, layers: &Path) -> Result<Image, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if record.version != VERSION {
+        return Err(format!("it is of format {}, this daemon reads {VERSION}", record.version));
+    }
+    let image = record.image;
+    if !image.name.is_empty() && image.name.parse::<Reference>().is_err() {
+        return Err("its name is not the name of an image".into());
+    }
+    let mut seen = HashSet::new();
+    for layer in &image.layers {
+        let is_named_by_content = layer.diff_id.parse::<Digest>().is_ok_and(|diff_id| diff_id.hex() == layer.dir);
+        if !is_named_by_content || !seen.insert(&layer.dir) {
+            return Err("a layer in it is not named by its content".into());
+        }
+        if !layers.join(&layer.dir).is_dir() {
+            return Err(format!("its layer {} is not here", layer.dir));
+        }
+    }
+    Ok(image)
+}
+
+fn set_aside(entry: &DirEntry, quarantine: &Path, problem: &str) {
+    let record = entry.path();
+    tracing::warn!(record = %record.display(), problem, "put aside the record of an image");
+    if let Err(error) = fs::rename(&record, quarantine.join(entry.file_name())) {
+        tracing::warn!(record = %record.display(), %error, "cannot put it aside");
+    }
+}
+
+/// Removes the entries of a directory whose names are unwanted.
+fn sweep(path: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), ImageError> {
+    for entry in entries(path)? {
+        if entry.file_name().to_str().is_none_or(&unwanted) {
+            let path = entry.path();
+            remove_any(&path).map_err(|error| ImageError::io(format!("remove {}", path.display()), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(path: &Path) -> Result<Vec<DirEntry>, ImageError> {
+    let listed = fs::read_dir(path).and_then(Iterator::collect);
+    listed.map_err(|error| ImageError::io(format!("list {}", path.display()), error))
+}

@@ -1,0 +1,119 @@
+//! Regular files and fifos.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, futimens};
+use nix::unistd::mkfifoat;
+
+use super::existing::remove;
+use super::metadata;
+use super::tree::{OpenDir, Tree};
+use crate::image::ImageError;
+use crate::image::tar::{Input, Member, Region, TarReader};
+
+/// Makes the file and writes the data that the archive has for it. Returns the number of attributes left out.
+pub fn make<R: Input>(
+    tree: &mut Tree,
+    parent: &[u8],
+    name: &[u8],
+    member: &Member,
+    tar: &mut TarReader<'_, R>,
+) -> Result<u64, ImageError> {
+    let directory = tree.enter(parent)?;
+    let root_owns = !directory.setgid;
+    let created = replacing(directory, name, create);
+    let mut file = File::from(created.map_err(|errno| failed(tree, member, errno))?);
+    let written = match &member.regions {
+        None => write_all(&mut file, member.stored, tar),
+        Some(regions) => write_regions(&mut file, member.size, regions, tar),
+    };
+    written.map_err(|error| match error {
+        ImageError::Io { source, .. } => ImageError::io(format!("write {}", tree.at(&member.name)), source),
+        other => other,
+    })?;
+    finish(&file, member, root_owns).map_err(|errno| failed(tree, member, errno))
+}
+
+/// Makes a fifo. It is opened for reading and writing, which does not wait for another side (`fifo(7)`).
+pub fn make_fifo(tree: &mut Tree, parent: &[u8], name: &[u8], member: &Member) -> Result<u64, ImageError> {
+    let directory = tree.enter(parent)?;
+    let root_owns = !directory.setgid;
+    let made = replacing(directory, name, |directory, name| {
+        mkfifoat(directory, name, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(directory, name, flags, Mode::empty())
+    });
+    made.and_then(|fifo| finish(&fifo, member, root_owns)).map_err(|errno| failed(tree, member, errno))
+}
+
+/// Runs `make`; where something is in its place, once more after removing that.
+pub fn replacing<T>(
+    directory: &mut OpenDir,
+    name: &[u8],
+    make: impl Fn(&OpenDir, &[u8]) -> nix::Result<T>,
+) -> nix::Result<T> {
+    directory.will_change();
+    match make(directory, name) {
+        Err(Errno::EEXIST) => {
+            remove(&*directory, name)?;
+            make(directory, name)
+        }
+        made => made,
+    }
+}
+
+pub fn failed(tree: &Tree, member: &Member, errno: Errno) -> ImageError {
+    match errno {
+        Errno::ENOTEMPTY => ImageError::bad(tree.at(&member.name), "it would replace a directory that is not empty"),
+        Errno::ENOSPC | Errno::E2BIG | Errno::ERANGE if !member.xattrs.is_empty() => {
+            ImageError::bad(tree.at(&member.name), "its extended attributes do not fit, or the disk is full")
+        }
+        errno => tree.failed("make", &member.name, errno),
+    }
+}
+
+fn create(directory: &OpenDir, name: &[u8]) -> nix::Result<OwnedFd> {
+    // O_EXCL never follows a link in the last component, and there is only one.
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+}
+
+fn finish(fd: &impl AsFd, member: &Member, root_owns: bool) -> nix::Result<u64> {
+    let dropped = metadata::apply(fd.as_fd(), member, root_owns)?;
+    let time = metadata::time(member);
+    futimens(fd, &time, &time)?;
+    Ok(dropped)
+}
+
+/// Writes `count` bytes of the entry straight from the reader's buffer.
+fn write_all<R: Input>(file: &mut File, mut count: u64, tar: &mut TarReader<'_, R>) -> Result<(), ImageError> {
+    while count > 0 {
+        let data = tar.data()?;
+        let step = data.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+        if step == 0 {
+            return Err(ImageError::bad("a sparse file", "its data is shorter than its map"));
+        }
+        // `step` is at most the length of the data.
+        file.write_all(&data[..step]).map_err(|error| ImageError::io("write", error))?;
+        tar.consume(step);
+        count -= step as u64;
+    }
+    Ok(())
+}
+
+fn write_regions<R: Input>(
+    file: &mut File,
+    size: u64,
+    regions: &[Region],
+    tar: &mut TarReader<'_, R>,
+) -> Result<(), ImageError> {
+    for region in regions {
+        file.seek(SeekFrom::Start(region.offset)).map_err(|error| ImageError::io("seek", error))?;
+        write_all(file, region.length, tar)?;
+    }
+    file.set_len(size).map_err(|error| ImageError::io("set the size", error))
+}
