@@ -1,3 +1,5 @@
+//! The record store, as its users see it.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

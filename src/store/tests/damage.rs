@@ -132,3 +132,15 @@ fn a_damaged_file_is_refused_or_read_but_never_a_panic() {
         }
     }
 }
+
+#[test]
+fn a_range_that_cannot_be_one_is_left_out_and_set_aside() {
+    let place = Place::new();
+    let store = place.open();
+    store.insert(&known()).unwrap();
+    for base in [-1_i64, 1 << 32, i64::MAX] {
+        place.raw().execute("UPDATE record SET id_base = ?1", [base]).unwrap();
+        assert_eq!(store.id_bases().unwrap(), Vec::<u32>::new(), "{base}");
+    }
+    assert!(load_with_bad(&place, &store).contains("another id range"));
+}
