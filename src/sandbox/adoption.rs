@@ -87,8 +87,12 @@ fn begin(inner: &Arc<Inner>, record: Record, gate: &Arc<Semaphore>) -> oneshot::
     let task = async move {
         // The gate is never closed; without a permit it would only be more at once.
         let permit = gate.acquire().await.ok();
-        told.send(driver.adopt_guarded().await).ok();
+        let fate = driver.adopt_guarded().await;
         drop(permit);
+        told.send(fate).ok();
+        if fate.is_none() {
+            driver.recover().await;
+        }
         Inner::run(weak, driver).await;
     };
     tokio::spawn(task.instrument(span));

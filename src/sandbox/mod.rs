@@ -43,6 +43,7 @@ mod expiry;
 #[cfg(any(test, feature = "fake-host"))]
 pub mod fake;
 mod host;
+pub mod linux;
 mod listing;
 pub mod logs;
 mod machine;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::fake::{FakeHost, Step};
+use super::fake::{Behaviour, FakeHost, Step};
 use super::*;
 use crate::model::{Exit, Limits, Phase, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
@@ -16,6 +16,7 @@ mod chaos;
 mod crash;
 mod driver;
 mod listing;
+mod unwritable;
 
 /// A daemon on a pretended host.
 struct Bench {
@@ -90,6 +91,15 @@ impl Bench {
         while seen.changed().await.is_ok() {}
         // The driver lets go of what it publishes a moment after it took the sandbox off the map.
         assert_eq!(self.sandboxes.get(id), None);
+    }
+
+    /// The record store, behind the daemon's back.
+    fn records(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.state.path().join("records.db")).unwrap()
+    }
+
+    fn get_all(&self) -> usize {
+        self.sandboxes.list(&Filter { phases: Phase::ALL.to_vec(), ..Filter::default() }, 1, 1).total
     }
 
     fn check_host(&self) {

@@ -96,7 +96,7 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     let (in_log, moved): (i64, i64) =
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
     if in_log == moved {
-        connection.execute("UPDATE beat SET count = count + 1", [])?;
+        open::beat(connection)?;
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ mod records;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::{Connection, params};
 
 use crate::model::SandboxId;
 use checkpoint::Checkpointer;
@@ -93,15 +94,28 @@ impl Store {
         quarantine::load_all(&mut self.lock())
     }
 
+    /// The id ranges of all records, without looking at anything else in them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn id_bases(&self) -> Result<Vec<u32>, StoreError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT id_base FROM record WHERE id_base IS NOT NULL").map_err(StoreError::Read)?;
+        let bases = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
+        bases.map_err(StoreError::Read)
+    }
+
     fn write(
         &self,
         id: &SandboxId,
         statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
     ) -> Result<usize, StoreError> {
-        let done = statement(&self.lock()).map_err(|source| match source.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => StoreError::Taken { id: id.clone() },
-            _ => StoreError::Write { id: id.clone(), source },
-        });
+        let done =
+            statement(&self.lock()).map_err(|source| match source.sqlite_error().map(|error| error.extended_code) {
+                Some(SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) => StoreError::Taken { id: id.clone() },
+                _ => StoreError::Write { id: id.clone(), source },
+            });
         self.checkpointer.note_write();
         done
     }

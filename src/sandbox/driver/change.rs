@@ -132,8 +132,10 @@ impl Driver {
             Some(error) => Err(Denial::Host(error)),
             None => Ok(self.facts.snapshot(&self.state).sandbox),
         };
-        // Nobody waits for it when the caller went away; the change stays.
-        self.asker.take().map(|asker| asker.send(answer));
+        if let Some(asker) = self.asker.take() {
+            // A caller that went away does not hear it; the change stays.
+            asker.send(answer).ok();
+        }
     }
 
     fn log_trouble(&self, effect: &Effect) {

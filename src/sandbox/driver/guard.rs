@@ -17,28 +17,33 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 impl Driver {
     /// Runs until the sandbox or the daemon is no more.
     pub async fn live(&mut self) -> Finish {
-        let mut rest = FIRST_REST;
         loop {
             match caught(self.run()).await {
                 Ok(finish) => return finish,
                 Err(panic) => report(&*panic),
             }
-            tokio::time::sleep(rest).await;
-            rest = (rest * 2).min(LONGEST_REST);
             self.recover().await;
         }
     }
 
-    /// [`adopt`](Self::adopt), with a panic taken for a sandbox whose state nobody knows: it is looked at again.
+    /// [`adopt`](Self::adopt); `None` when it panicked, and then [`live`](Self::live) would not know what is so.
     pub async fn adopt_guarded(&mut self) -> Option<Fate> {
         caught(self.adopt()).await.inspect_err(|panic| report(&**panic)).ok()
     }
 
-    /// The state itself is whole: it is only ever replaced as one value. What was in flight is not known.
-    async fn recover(&mut self) {
-        (self.work, self.life, self.asker, self.held) = (None, None, None, None);
-        self.state.work = None;
-        self.adopt_guarded().await;
+    /// Takes the sandbox over after a panic. The state itself is whole, as it is only ever replaced as one value; what
+    /// was in flight is unknown, and who waited for it is told so by the end of the channel.
+    pub async fn recover(&mut self) {
+        loop {
+            (self.work, self.life, self.asker, self.held) = (None, None, None, None);
+            self.state.work = None;
+            let rest = FIRST_REST.saturating_mul(1 << self.panics.min(16)).min(LONGEST_REST);
+            self.panics = self.panics.saturating_add(1);
+            tokio::time::sleep(rest).await;
+            if self.adopt_guarded().await.is_some() {
+                return;
+            }
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Driver {
     stale: bool,
     /// A range that is free as soon as the record no longer names it.
     freed: Option<IdBase>,
+    /// How often the driver has panicked.
+    panics: u32,
     life: Option<Box<dyn Life>>,
     work: Option<InFlight>,
     /// Who waits for the transition in flight, and what went wrong with it.
@@ -92,6 +94,7 @@ impl Driver {
             state,
             stale: false,
             freed: None,
+            panics: 0,
             life: None,
             work: None,
             asker: None,

@@ -48,14 +48,17 @@ impl FakeHost {
     /// The same host for a new daemon, after the old one ended in whatever way.
     #[must_use]
     pub fn restarted(&self) -> Self {
+        // The new one's clock goes on from what was read last.
+        self.clock.boot_nanos();
         Self::on(Arc::clone(&self.world), Arc::clone(&self.script))
     }
 
     /// The same host for a new daemon, after a reboot: no process lives, and the boot clock began anew.
     #[must_use]
     pub fn rebooted(&self) -> Self {
+        self.clock.boot_nanos();
         lock(&self.world).reboot();
-        self.restarted()
+        Self::on(Arc::clone(&self.world), Arc::clone(&self.script))
     }
 
     fn on(world: Arc<Mutex<World>>, script: Arc<Mutex<Script>>) -> Self {
@@ -301,6 +304,3 @@ async fn pass(time: Duration) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,190 @@
+//! PID 1 at work: one loop over signals, the daemon's commands and the entrypoint's output.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::MsgFlags;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::log::{LogWriter, Stream};
+use super::workload::Pipes;
+use crate::model::Exit;
+use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report};
+use crate::sys;
+
+/// Signals that PID 1 passes on to the entrypoint, as `docker kill` and CI runners send them.
+const FORWARDED: [Signal; 8] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGCONT,
+    Signal::SIGWINCH,
+];
+
+/// Bytes read from a pipe at a time: its whole default capacity.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct Supervisor {
+    control: OwnedFd,
+    nonce: String,
+    log: LogWriter,
+    outputs: [Option<(OwnedFd, Stream)>; 2],
+    entrypoint: Pid,
+    exit: Option<Exit>,
+}
+
+impl Supervisor {
+    pub fn new(control: OwnedFd, nonce: String, log: LogWriter, pipes: Pipes, entrypoint: Pid) -> Self {
+        let (stdout, stderr) = pipes.readers();
+        let outputs = [Some((stdout, Stream::Stdout)), Some((stderr, Stream::Stderr))];
+        Self { control, nonce, log, outputs, entrypoint, exit: None }
+    }
+
+    /// Runs until the daemon and the launcher have both let go of the control socket, or the sandbox is killed.
+    pub fn run(mut self) -> i32 {
+        let Ok(signals) = self.take_signals() else { return 1 };
+        loop {
+            let Ready { signals: signal, control, outputs } = self.wait(&signals);
+            if signal {
+                self.on_signals(&signals);
+            }
+            for (index, ready) in outputs.into_iter().enumerate() {
+                if ready {
+                    self.on_output(index);
+                }
+            }
+            if control && !self.on_command() {
+                return 0;
+            }
+        }
+    }
+
+    fn take_signals(&self) -> nix::Result<SignalFd> {
+        let mut mask: SigSet = FORWARDED.into_iter().collect();
+        mask.add(Signal::SIGCHLD);
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // The entrypoint may have ended before the signal was blocked.
+        kill(Pid::this(), Signal::SIGCHLD)?;
+        Ok(signals)
+    }
+
+    fn wait(&self, signals: &SignalFd) -> Ready {
+        let mut fds =
+            vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        let mut places = [None, None];
+        for (place, output) in places.iter_mut().zip(&self.outputs) {
+            if let Some((fd, _)) = output {
+                *place = Some(fds.len());
+                fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        // An interrupted poll shows nothing as ready, and the loop comes back.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let ready = |at: usize| fds.get(at).is_some_and(|fd| fd.any().unwrap_or(false));
+        Ready { signals: ready(0), control: ready(1), outputs: places.map(|place| place.is_some_and(ready)) }
+    }
+
+    fn on_signals(&mut self, signals: &SignalFd) {
+        while let Ok(Some(info)) = signals.read_signal() {
+            match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
+                Some(Signal::SIGCHLD) => self.reap(),
+                Some(signal) => self.pass_on(signal as i32),
+                None => {}
+            }
+        }
+    }
+
+    fn pass_on(&self, signal: i32) {
+        if self.exit.is_none()
+            && let Ok(signal) = Signal::try_from(signal)
+        {
+            // It may be a zombie already; its end is on the way then.
+            let _ = kill(self.entrypoint, signal);
+        }
+    }
+
+    /// Takes in every child that ended: ours, and the orphans that the kernel gave to PID 1.
+    fn reap(&mut self) {
+        loop {
+            match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) if pid == self.entrypoint => self.finish(Exit::Code(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.entrypoint => {
+                    self.finish(Exit::Signal(signal as i32))
+                }
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// The entrypoint is the sandbox's life: with it everything else ends, and what they wrote is in the log before
+    /// anyone hears of it.
+    fn finish(&mut self, exit: Exit) {
+        if self.exit.is_some() {
+            return;
+        }
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        while waitpid(None::<Pid>, None).is_ok() {}
+        for index in 0..self.outputs.len() {
+            while self.outputs[index].is_some() {
+                self.on_output(index);
+            }
+        }
+        self.exit = Some(exit);
+        self.report(&Report::Exited(exit));
+    }
+
+    /// Reads what is there; end of file and errors close the pipe.
+    fn on_output(&mut self, index: usize) {
+        let Some((fd, stream)) = self.outputs.get_mut(index).and_then(Option::as_mut) else { return };
+        let mut chunk = vec![0; CHUNK];
+        match nix::unistd::read(&*fd, &mut chunk) {
+            Err(Errno::EINTR) => {}
+            Ok(0) | Err(_) => self.outputs[index] = None,
+            Ok(length) => {
+                let stream = *stream;
+                self.log.append(stream, sys::unix_nanos(), chunk.get(..length).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Carries out one command; false when nobody is left at the other end.
+    fn on_command(&mut self) -> bool {
+        let message = match sys::receive(self.control.as_fd(), MAX_CONTROL_BYTES, MsgFlags::MSG_DONTWAIT) {
+            Ok(Some(message)) => message,
+            Ok(None) => return false,
+            Err(error) => return matches!(error.errno, Errno::EAGAIN | Errno::EMSGSIZE),
+        };
+        match proto::decode(&message.bytes) {
+            Ok(Command::Hello) => {
+                self.report(&Report::Hello { nonce: self.nonce.clone() });
+                if let Some(exit) = self.exit {
+                    self.report(&Report::Exited(exit));
+                }
+            }
+            Ok(Command::Signal(signal)) => self.pass_on(signal),
+            // From a daemon of another version; it will notice that nothing happened.
+            Err(_) => {}
+        }
+        true
+    }
+
+    fn report(&self, report: &Report) {
+        super::report(&self.control, report);
+    }
+}
+
+struct Ready {
+    signals: bool,
+    control: bool,
+    outputs: [bool; 2],
+}

@@ -1,0 +1,100 @@
+//! `bivouac doctor`: what this kernel and host can do. Looks for itself; no daemon is needed.
+
+use clap::Args;
+
+use super::{Failure, screen};
+use crate::runtime::doctor::{Finding, examine};
+
+/// `EX_UNAVAILABLE` of `sysexits.h`: the host cannot run sandboxes.
+pub const CANNOT_RUN: u8 = 69;
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON: an array of findings
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints the findings; returns the exit code, which says whether sandboxes can run here.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn doctor(args: &Doctor) -> Result<u8, Failure> {
+    let findings = examine();
+    if args.json {
+        screen::json(&findings)?;
+    } else {
+        print(&findings)?;
+    }
+    Ok(if missing(&findings).is_empty() { 0 } else { CANNOT_RUN })
+}
+
+fn print(findings: &[Finding]) -> Result<(), Failure> {
+    let rows: Vec<_> = findings.iter().map(row).collect();
+    screen::table(["FEATURE", "FOUND", "DETAIL", "WITHOUT IT"], &rows)?;
+    let missing = missing(findings);
+    if missing.is_empty() {
+        screen::line("This host can run sandboxes.")
+    } else {
+        screen::line(&format!("This host cannot run sandboxes: it lacks {}.", missing.join(", ")))
+    }
+}
+
+fn row(finding: &Finding) -> [String; 4] {
+    [
+        finding.feature.to_string(),
+        verdict(finding).to_owned(),
+        finding.detail.to_string(),
+        if finding.found { String::new() } else { without(finding) },
+    ]
+}
+
+fn verdict(finding: &Finding) -> &'static str {
+    match (finding.found, finding.required) {
+        (true, _) => "yes",
+        (false, true) => "MISSING",
+        (false, false) => "no",
+    }
+}
+
+fn without(finding: &Finding) -> String {
+    let parts: Vec<String> = [
+        finding.required.then(|| "no sandbox can run".to_owned()),
+        finding.fallback.as_ref().map(|way| format!("instead: {way}")),
+        finding.lost.as_ref().map(|what| format!("lost: {what}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    parts.join("; ")
+}
+
+fn missing(findings: &[Finding]) -> Vec<&str> {
+    findings
+        .iter()
+        .filter(|finding| finding.required && !finding.found)
+        .map(|finding| finding.feature.as_ref())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_feature_says_what_is_done_instead_and_what_is_lost() {
+        let finding = Finding {
+            feature: "cgroup v2 cpu".into(),
+            found: false,
+            detail: "on a v1 hierarchy".into(),
+            fallback: Some("the v1 controller".into()),
+            lost: Some("burst".into()),
+            required: false,
+        };
+        assert_eq!(row(&finding)[1..], ["no", "on a v1 hierarchy", "instead: the v1 controller; lost: burst"]);
+        assert!(missing(std::slice::from_ref(&finding)).is_empty());
+        let required = Finding { required: true, ..finding };
+        assert_eq!(missing(std::slice::from_ref(&required)), ["cgroup v2 cpu"]);
+        assert_eq!(row(&required)[1], "MISSING");
+    }
+}

@@ -1,0 +1,259 @@
+//! The configuration: flags before environment before file before defaults, and every problem told at once.
+
+mod reader;
+mod settings;
+mod values;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use self::reader::Reader;
+use self::values::Values;
+use super::logging::{self, LogConfig, LogFormat};
+use crate::api::auth::{ApiKey, read_key_file};
+use crate::console::Address;
+use crate::model::{Limits, parse_cpu, parse_memory};
+use crate::sandbox::LifecycleConfig;
+
+/// Read when no other file is named; it need not be there.
+pub const DEFAULT_FILE: &str = "/etc/bivouac/config.toml";
+
+const DEFAULT_STATE_DIR: &str = "/var/lib/bivouac";
+
+/// Everything that the daemon is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: Vec<Address>,
+    /// Any of them lets in.
+    pub keys: Vec<ApiKey>,
+    pub insecure_no_auth: bool,
+    /// Whether the keys are asked for on Unix sockets as well.
+    pub socket_requires_key: bool,
+    /// Connections of each listener.
+    pub max_connections: usize,
+    pub state_dir: PathBuf,
+    pub run_dir: PathBuf,
+    /// Name of the cgroup that holds the sandboxes, in each hierarchy.
+    pub cgroup_parent: String,
+    /// Namespaces that are kept ready for sandboxes to come.
+    pub prepared_slots: usize,
+    /// Mount roots the way of kernels before 6.15.
+    pub overlay_by_paths: bool,
+    pub log: LogConfig,
+    pub lifecycle: LifecycleConfig,
+    /// What a sandbox gets that asks for nothing.
+    pub default_limits: Limits,
+    pub unenforceable: Unenforceable,
+    /// What is kept of a sandbox's output.
+    pub log_bytes: u64,
+}
+
+/// What becomes of a limit that this host cannot enforce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unenforceable {
+    /// The sandbox starts, and its status says so.
+    #[default]
+    Accept,
+    /// The sandbox is not started.
+    Refuse,
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug, Error)]
+pub struct InvalidConfig {
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("understand the configuration:")?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl Config {
+    /// Reads the file, the environment and the flags.
+    ///
+    /// # Errors
+    /// With every problem that was found.
+    pub fn load(
+        file: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+        flags: &[(&'static str, Vec<String>)],
+    ) -> Result<Self, InvalidConfig> {
+        let mut values = Values::default();
+        let named = file.map(Path::to_owned).or_else(|| variable("BIVOUAC_CONFIG").map(PathBuf::from));
+        match read(named.as_deref()) {
+            Ok((name, text)) => values.add_file(&name, &text),
+            Err(problem) => values.problems.push(problem),
+        }
+        values.add_environment(&variable);
+        values.add_flags(flags);
+        let mut reader = Reader::new(values);
+        let config = Self::read(&mut reader, variable("BIVOUAC_API_KEY"));
+        match reader.into_problems() {
+            problems if problems.is_empty() => Ok(config),
+            problems => Err(InvalidConfig { problems }),
+        }
+    }
+
+    fn read(from: &mut Reader, key: Option<String>) -> Self {
+        let run_dir = from.absolute("server.run_dir").unwrap_or_else(|| PathBuf::from("/run/bivouac"));
+        let listen = from.each("server.listen", str::parse::<Address>);
+        let listen = listen.unwrap_or_else(|| vec![Address::Unix(run_dir.join("bivouac.sock"))]);
+        let keys = keys(from, key);
+        let insecure_no_auth = from.switch("server.insecure_no_auth").unwrap_or(false);
+        check_doors(from, &listen, &keys, insecure_no_auth);
+        let state_dir = from.absolute("server.state_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
+        let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
+        Self {
+            // Keys without a TCP listener can only be meant for the socket.
+            socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
+            max_connections: count(from, "server.max_connections", 1024),
+            cgroup_parent: cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir)),
+            prepared_slots: count(from, "runtime.prepared_slots", 32),
+            overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
+            log: log(from),
+            lifecycle: lifecycle(from),
+            default_limits: default_limits(from),
+            unenforceable: from.parsed("limits.unenforceable", unenforceable).unwrap_or_default(),
+            log_bytes: from.parsed("logs.max_bytes", log_bytes).unwrap_or(16 << 20),
+            listen,
+            keys,
+            insecure_no_auth,
+            state_dir,
+            run_dir,
+        }
+    }
+}
+
+/// The text of the file and its name. The default file may be missing, a named one may not.
+fn read(named: Option<&Path>) -> Result<(String, String), String> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match fs::read_to_string(path) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+fn keys(from: &mut Reader, key: Option<String>) -> Vec<ApiKey> {
+    let mut keys =
+        from.parsed("server.api_key_file", |path| read_key_file(Path::new(path)).map_err(|error| with_causes(&error)));
+    // An empty variable is an accident of some script: without this error it would pass for a key that was set.
+    match key.map(|key| ApiKey::parse(key.trim())) {
+        Some(Ok(key)) => keys.get_or_insert_default().push(key),
+        Some(Err(problem)) => from.problem(format!("BIVOUAC_API_KEY: {problem}")),
+        None => {}
+    }
+    keys.unwrap_or_default()
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn check_doors(from: &mut Reader, listen: &[Address], keys: &[ApiKey], insecure_no_auth: bool) {
+    if listen.is_empty() {
+        from.problem("server.listen: there must be at least one address");
+    }
+    if let Some(open) = listen.iter().find(|address| is_tcp(address))
+        && keys.is_empty()
+        && !insecure_no_auth
+    {
+        from.problem(format!(
+            "listening on {open} needs an API key: write one to a file of mode 0600 (`openssl rand -hex 32` makes one) and \
+             pass --api-key-file FILE, or set BIVOUAC_API_KEY; --insecure-no-auth goes without, and then everybody who can \
+             connect can run programs on this host"
+        ));
+    }
+}
+
+fn is_tcp(address: &Address) -> bool {
+    matches!(address, Address::Tcp(_))
+}
+
+fn log(from: &mut Reader) -> LogConfig {
+    LogConfig {
+        format: from.parsed("server.log_format", str::parse::<LogFormat>).unwrap_or_default(),
+        level: from.parsed("server.log_level", logging::level).unwrap_or(tracing::level_filters::LevelFilter::INFO),
+    }
+}
+
+fn lifecycle(from: &mut Reader) -> LifecycleConfig {
+    let defaults = LifecycleConfig::default();
+    let min_timeout = from.seconds("lifecycle.min_timeout_seconds").unwrap_or(defaults.min_timeout);
+    let max_timeout = from.seconds("lifecycle.max_timeout_seconds");
+    if max_timeout.is_some_and(|max| max < min_timeout) {
+        from.problem("lifecycle.max_timeout_seconds is less than lifecycle.min_timeout_seconds");
+    }
+    LifecycleConfig {
+        min_timeout,
+        max_timeout,
+        terminated_retention: from
+            .seconds("lifecycle.terminated_retention_seconds")
+            .unwrap_or(defaults.terminated_retention),
+        allow_shorter_expiration: from
+            .switch("lifecycle.allow_shorter_expiration")
+            .unwrap_or(defaults.allow_shorter_expiration),
+    }
+}
+
+/// One CPU, 2 GiB, 4096 processes, unless told otherwise.
+fn default_limits(from: &mut Reader) -> Limits {
+    Limits {
+        cpu_millis: from.parsed("limits.default_cpu", parse_cpu).or(Some(1000)),
+        memory_bytes: from.parsed("limits.default_memory", parse_memory).or(Some(2 << 30)),
+        pids: from.number("limits.default_pids").or(Some(4096)),
+    }
+}
+
+fn count(from: &Reader, key: &str, default: usize) -> usize {
+    from.number(key).map_or(default, |count| usize::try_from(count.clamp(1, 1 << 20)).unwrap_or(default))
+}
+
+/// A name for one directory, and nothing else.
+fn cgroup_name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !text.is_empty() && text.len() <= 64 && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("it must be the name of a cgroup: letters, digits, - and _")
+    }
+}
+
+/// Each state directory has a cgroup of its own: what a daemon finds in its cgroup and not in its records, it removes, and
+/// that must not be another daemon's sandboxes.
+fn own_cgroup(state_dir: &Path) -> String {
+    if state_dir == Path::new(DEFAULT_STATE_DIR) {
+        return "bivouac".to_owned();
+    }
+    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("bivouac-{digits}")
+}
+
+fn unenforceable(text: &str) -> Result<Unenforceable, &'static str> {
+    match text {
+        "accept" => Ok(Unenforceable::Accept),
+        "refuse" => Ok(Unenforceable::Refuse),
+        _ => Err("it must be accept or refuse"),
+    }
+}
+
+/// Less than a page of text a segment would lose more than it keeps.
+fn log_bytes(text: &str) -> Result<u64, String> {
+    match parse_memory(text) {
+        Ok(bytes) if bytes < 64 << 10 => Err("it must be at least 64Ki".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

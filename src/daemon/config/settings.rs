@@ -1,0 +1,105 @@
+//! Every setting: its key in the file, the variable of the environment that goes before it, and what kind of value it has.
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// One or more texts; separated by spaces or commas in a variable.
+    List,
+    Switch,
+    /// A whole number, not negative.
+    Number,
+    /// A number with a unit in a text (`2Gi`), or a plain number.
+    Quantity,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// `section.key`
+    pub key: &'static str,
+    pub kind: Kind,
+}
+
+const fn setting(key: &'static str, kind: Kind) -> Setting {
+    Setting { key, kind }
+}
+
+/// All of them.
+pub const SETTINGS: &[Setting] = &[
+    setting("server.listen", Kind::List),
+    setting("server.api_key_file", Kind::Text),
+    setting("server.insecure_no_auth", Kind::Switch),
+    setting("server.socket_requires_key", Kind::Switch),
+    setting("server.max_connections", Kind::Number),
+    setting("server.state_dir", Kind::Text),
+    setting("server.run_dir", Kind::Text),
+    setting("server.log_format", Kind::Text),
+    setting("server.log_level", Kind::Text),
+    setting("lifecycle.min_timeout_seconds", Kind::Number),
+    setting("lifecycle.max_timeout_seconds", Kind::Number),
+    setting("lifecycle.terminated_retention_seconds", Kind::Number),
+    setting("lifecycle.allow_shorter_expiration", Kind::Switch),
+    setting("limits.default_cpu", Kind::Quantity),
+    setting("limits.default_memory", Kind::Quantity),
+    setting("limits.default_pids", Kind::Number),
+    setting("limits.unenforceable", Kind::Text),
+    setting("logs.max_bytes", Kind::Quantity),
+    setting("runtime.cgroup_parent", Kind::Text),
+    setting("runtime.prepared_slots", Kind::Number),
+    setting("runtime.overlay_by_paths", Kind::Switch),
+];
+
+impl Setting {
+    /// `BIVOUAC_LISTEN` for `server.listen`, `BIVOUAC_LIMITS_DEFAULT_CPU` for `limits.default_cpu`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        let name = self.key.strip_prefix("server.").unwrap_or(self.key);
+        format!("BIVOUAC_{}", name.replace('.', "_").to_uppercase())
+    }
+}
+
+/// The setting with this key.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// What the writer of an unknown key probably meant.
+#[must_use]
+pub fn nearest(key: &str) -> Option<&'static str> {
+    // A key that is right but for its section is as near as one with a slip of the finger.
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness =
+        |known: &str| strsim::jaro_winkler(known, key).max(strsim::jaro_winkler(&last(known), &last(key)) - 0.01);
+    let best = SETTINGS.iter().max_by(|a, b| likeness(a.key).total_cmp(&likeness(b.key)))?;
+    (likeness(best.key) > 0.8).then_some(best.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_named_after_keys() {
+        let variable = |key| find(key).map(Setting::variable);
+        assert_eq!(variable("server.listen").as_deref(), Some("BIVOUAC_LISTEN"));
+        assert_eq!(variable("limits.default_cpu").as_deref(), Some("BIVOUAC_LIMITS_DEFAULT_CPU"));
+        let mut names: Vec<_> = SETTINGS.iter().map(Setting::variable).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn unknown_keys_have_a_neighbour() {
+        for (key, meant) in [
+            ("server.listn", Some("server.listen")),
+            ("server.min_timeout_seconds", Some("lifecycle.min_timeout_seconds")),
+            ("limit.default_cpu", Some("limits.default_cpu")),
+            ("zzzz.qqqq", None),
+        ] {
+            assert_eq!(nearest(key), meant, "{key}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The daemon: its configuration, what it holds of the process and the host, its listeners, and its run.
+//!
+//! Floor 6. [`run`] reads as the story of a start.
+
+mod config;
+mod failure;
+mod listen;
+mod lock;
+mod logging;
+mod parts;
+mod patience;
+mod process;
+mod run;
+mod serve;
+mod stop;
+
+pub use config::Config;
+pub use failure::StartFailure;
+pub use run::main;

@@ -1,0 +1,82 @@
+//! The parts that the daemon is put together from: images, records, and the host.
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::config::Unenforceable;
+use super::{Config, StartFailure};
+use crate::image::{ImageStore, UnpackLimits};
+use crate::runtime::plan::PlanSettings;
+use crate::sandbox::Host;
+use crate::sandbox::linux::{LinuxConfig, LinuxHost};
+use crate::store::Store;
+
+/// What sandboxes are made of, remembered in, and made by.
+pub struct Parts {
+    pub images: Arc<ImageStore>,
+    pub store: Arc<Store>,
+    pub host: Arc<dyn Host>,
+}
+
+/// Opens the stores and starts what makes sandboxes on this host. Blocks; nobody is served yet.
+///
+/// # Errors
+/// [`StartFailure::Unfit`] when this host cannot run sandboxes.
+pub fn assemble(config: &Config) -> Result<Parts, StartFailure> {
+    let (images, store) = stores(config)?;
+    let host = host(config, &images, &store)?;
+    Ok(Parts { images, store, host })
+}
+
+/// What is on disk: images and records.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub fn stores(config: &Config) -> Result<(Arc<ImageStore>, Arc<Store>), StartFailure> {
+    let images = ImageStore::open(&config.state_dir.join("images"), UnpackLimits::default());
+    let images = images.map_err(part("open the images"))?;
+    let store = Store::open(&config.state_dir.join("sandboxes.db"));
+    let store = store.map_err(part("open the records of the sandboxes"))?;
+    Ok((Arc::new(images), Arc::new(store)))
+}
+
+/// A failure of the part that `what` names.
+pub fn part<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> StartFailure {
+    move |error| StartFailure::Part { what, source: error.into() }
+}
+
+fn host(config: &Config, images: &Arc<ImageStore>, store: &Store) -> Result<Arc<dyn Host>, StartFailure> {
+    let taken = store.id_bases().map_err(part("read the id ranges of the recorded sandboxes"))?;
+    let linux = LinuxConfig {
+        state_dir: config.state_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        init: init_program()?,
+        cgroup_parent: config.cgroup_parent.clone(),
+        refuse_unenforceable: config.unenforceable == Unenforceable::Refuse,
+        default_limits: config.default_limits,
+        // The log is kept in two segments of half its size.
+        settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
+        overlay_by_paths: config.overlay_by_paths,
+        slots: config.prepared_slots,
+    };
+    let host = LinuxHost::start(linux, Arc::clone(images), &taken);
+    Ok(Arc::new(host.map_err(|error| StartFailure::Unfit { source: error.into() })?))
+}
+
+/// `bivouac-init`, which stands beside this program.
+fn init_program() -> Result<PathBuf, StartFailure> {
+    let find = || -> io::Result<PathBuf> {
+        let own = env::current_exe()?;
+        let init = own.with_file_name("bivouac-init");
+        init.metadata()?;
+        Ok(init)
+    };
+    find().map_err(|source| StartFailure::File {
+        action: "find, beside the running program,",
+        path: "bivouac-init".into(),
+        source,
+    })
+}

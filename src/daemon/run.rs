@@ -1,0 +1,131 @@
+//! The run of the daemon, from its configuration to its end.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::listen::Listener;
+use super::lock::DirLock;
+use super::parts::{self, Parts};
+use super::serve::{Door, serve};
+use super::stop::Stop;
+use super::{Config, StartFailure, logging, process};
+use crate::api::{self, ApiState, Auth};
+use crate::console::Address;
+use crate::sandbox::logs::Logs;
+use crate::sandbox::{Sandboxes, StartReport};
+
+/// Runs the daemon and returns the exit code: 0 after it was told to stop, otherwise as [`StartFailure::exit_code`].
+#[must_use]
+pub fn main(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> ExitCode {
+    match run(file, flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Without a standard error, the exit code is all that can be said.
+            drop(writeln!(io::stderr(), "{}", failure.story()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> Result<(), StartFailure> {
+    let config = Config::load(file, |name| env::var(name).ok(), flags)?;
+    logging::start(config.log);
+    process::prepare()?;
+    // Nobody but root reaches into the state. Everybody may pass through the run directory to the socket, and nobody may
+    // look around in it.
+    let state = DirLock::take(&config.state_dir, 0o700)?;
+    let run = DirLock::take(&config.run_dir, 0o711)?;
+    let runtime = runtime()?;
+    let done = runtime.block_on(live(&config));
+    // Every sandbox is recorded and nothing is in flight; a blocking call that hangs must not keep us.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop((run, state));
+    done
+}
+
+fn runtime() -> Result<Runtime, StartFailure> {
+    let failed = |source| StartFailure::Process { what: "start its threads", source };
+    Builder::new_multi_thread().enable_all().thread_name("bivouac").build().map_err(failed)
+}
+
+/// Puts the parts together and serves until a signal says stop.
+async fn live(config: &Config) -> Result<(), StartFailure> {
+    // First, so that to be told to stop while sandboxes are being adopted is no violent end either.
+    let mut stop = Stop::catch()?;
+    let parts = parts::assemble(config)?;
+    serve_until(config, &parts, stop.told()).await
+}
+
+/// Takes the recorded sandboxes over, opens the doors, serves, and leaves the sandboxes running.
+async fn serve_until(
+    config: &Config,
+    parts: &Parts,
+    stop: impl Future<Output = &'static str>,
+) -> Result<(), StartFailure> {
+    let (host, store) = (Arc::clone(&parts.host), Arc::clone(&parts.store));
+    let started = Sandboxes::start(host, store, config.lifecycle.clone()).await;
+    let (sandboxes, report) = started.map_err(parts::part("take the recorded sandboxes over"))?;
+    tell(&report);
+    let doors = open_doors(config, sandboxes.clone()).await?;
+    let (end, ended) = watch::channel(false);
+    let serving: JoinSet<()> = doors.into_iter().map(|door| serve(door, ended.clone())).collect();
+    info!("ready");
+    let signal = stop.await;
+    info!(signal, "stopping; the sandboxes stay as they are");
+    end.send_replace(true);
+    drop(serving.join_all().await);
+    sandboxes.shutdown().await;
+    Ok(())
+}
+
+fn tell(report: &StartReport) {
+    let StartReport { adopted, lost, rebooted, unmade, expired, kept, quarantined, swept } = report;
+    info!(adopted, lost, rebooted, unmade, expired, kept, "the recorded sandboxes are in order");
+    for record in quarantined {
+        warn!(?record, "a record could not be believed and was put aside");
+    }
+    for thing in swept {
+        warn!(thing, "removed what no record knows");
+    }
+}
+
+/// Opens every door, or none: an address that is taken is noticed before anybody is served.
+async fn open_doors(config: &Config, sandboxes: Sandboxes) -> Result<Vec<Door>, StartFailure> {
+    let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
+    let api = ApiState::new(sandboxes, logs, Auth::None, env!("CARGO_PKG_VERSION"));
+    let mut doors = Vec::new();
+    for address in &config.listen {
+        let listener = Listener::open(address).await?;
+        let auth = auth(config, address);
+        let router = api::router(api.with_auth(auth));
+        doors.push(Door { listener, router, max_connections: config.max_connections });
+    }
+    Ok(doors)
+}
+
+/// Who is let in at this address.
+fn auth(config: &Config, address: &Address) -> Auth {
+    let on_socket = matches!(address, Address::Unix(_));
+    if !config.keys.is_empty() && (config.socket_requires_key || !on_socket) {
+        info!(%address, "listening; a key is asked for");
+        return Auth::Keys(config.keys.clone());
+    }
+    if on_socket {
+        info!(%address, "listening; the permissions of the socket say who may come in");
+    } else {
+        warn!(%address, "listening; no key is asked for: everybody who can connect can run programs on this host");
+    }
+    Auth::None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Connections: taken from a listener, answered by the API's router, ended in order when the daemon stops.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tower::Service;
+use tracing::{debug, warn};
+
+use super::listen::Listener;
+use super::patience::{Activity, Busy, Patience, Patient};
+
+/// Clients keep connections for 30 s and more and expect them to work; 180 s is more than any of them waits.
+const IDLE: Duration = Duration::from_secs(180);
+const HEAD: Duration = Duration::from_secs(10);
+/// Only for TCP: who may use the socket may also be slow, as `logs -f` into a pager is.
+const STALL: Duration = Duration::from_secs(30);
+
+/// A request's line and headers; far more than any client of the API sends.
+const LARGEST_HEAD: usize = 32 << 10;
+const MOST_HEADERS: usize = 100;
+/// Bounds what one connection holds in memory; larger makes an import no faster.
+const BUFFER: usize = 256 << 10;
+
+/// Time for requests that are being answered when the daemon is told to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Said to a connection beyond the bound, without having read anything of it.
+const FULL: &str =
+    r#"{"code":"SERVER::TOO_MANY_CONNECTIONS","message":"The server has too many connections. Try again."}"#;
+
+/// One door and what answers behind it.
+#[derive(Debug)]
+pub struct Door {
+    pub listener: Listener,
+    pub router: Router,
+    pub max_connections: usize,
+}
+
+/// Serves until `stop` says so, then finishes what is being answered.
+pub async fn serve(door: Door, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let stall = if door.listener.is_unix() { None } else { Some(STALL) };
+    let patience = Patience { head: HEAD, idle: IDLE, stall };
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            stream = accept(&door.listener) => match stream {
+                Ok(stream) if connections.len() >= door.max_connections => turn_away(stream),
+                Ok(stream) => drop(connections.spawn(converse(stream, door.router.clone(), patience, stop.clone()))),
+                Err(error) => pause_after(&error).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    // Nobody is let in any more, and the file of the socket goes before the last answers do.
+    drop(door.listener);
+    let farewell = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} });
+    if farewell.await.is_err() {
+        debug!(connections = connections.len(), "connections were cut at the end of the time to finish");
+    }
+}
+
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // An error means that whoever could tell is gone, which is the same.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
+    match listener {
+        Listener::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            // Answers are small and complete; to wait for more to send with them would cost 40 ms.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
+/// A connection that ended before it was taken is nobody's problem. Anything else (no descriptor, no memory) passes with
+/// time, and to try again at once would only burn a processor.
+async fn pause_after(error: &io::Error) {
+    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        warn!(%error, "a connection could not be accepted");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Says in the time of one write that there is no room.
+fn turn_away(mut stream: Box<dyn Stream>) {
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{FULL}",
+        FULL.len()
+    );
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    // The send buffer of a new connection takes it whole; if not, the end of the connection says as much.
+    drop(pin!(stream.write_all(answer.as_bytes())).poll(&mut context));
+}
+
+/// Answers the requests of one connection.
+async fn converse(stream: Box<dyn Stream>, router: Router, patience: Patience, mut stop: watch::Receiver<bool>) {
+    let activity = Arc::new(Activity::default());
+    let io = TokioIo::new(Patient::new(stream, patience, Arc::clone(&activity)));
+    let service = service_fn(move |request| answer(router.clone(), request, activity.begin(), patience.stall));
+    let connection = http1::Builder::new()
+        // `Patient` keeps the times.
+        .header_read_timeout(None)
+        .max_headers(MOST_HEADERS)
+        .max_header_size(LARGEST_HEAD)
+        .max_buf_size(BUFFER)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = told(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended badly");
+    }
+}
+
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    busy: Busy,
+    stall: Option<Duration>,
+) -> Result<Response<Body>, Infallible> {
+    let request = request.map(|body| Body::new(Arriving { body, limit: stall, sleep: None }));
+    let response = router.call(request).await?;
+    // The answer is not over before its last byte was taken.
+    Ok(response.map(|body| Body::new(body.map_frame(move |frame| keep(&busy, frame)))))
+}
+
+fn keep(_: &Busy, frame: Frame<hyper::body::Bytes>) -> Frame<hyper::body::Bytes> {
+    frame
+}
+
+/// The body of a request, which fails when its sender stalls.
+struct Arriving {
+    body: Incoming,
+    limit: Option<Duration>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = hyper::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = &mut *self;
+        match (Pin::new(&mut this.body).poll_frame(context), this.limit) {
+            (Poll::Pending, Some(limit)) => {
+                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+                let stalled = axum::Error::new(io::Error::from(io::ErrorKind::TimedOut));
+                sleep.as_mut().poll(context).map(|()| Some(Err(stalled)))
+            }
+            (frame, _) => {
+                this.sleep = None;
+                frame.map_err(axum::Error::new)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

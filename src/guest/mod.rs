@@ -1,0 +1,146 @@
+//! The daemon's side of PID 1: its control socket and its pidfd.
+//!
+//! Floor 2. PID 1 stands on the attacker's side of the wall. Of what it sends, only these four facts are taken: that it
+//! is ready, why it is not, its nonce, how the entrypoint ended; everything is bounded in size, and a word out of turn
+//! ends the conversation.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::MsgFlags;
+use thiserror::Error;
+use tokio::io::unix::AsyncFd;
+
+use crate::model::Exit;
+use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report, StepFailure};
+use crate::sys::{self, SyscallError};
+
+/// How long a launch may take; what takes longer hangs.
+const LAUNCH_DEADLINE: Duration = Duration::from_secs(30);
+/// How long PID 1 may take to say who it is.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Error)]
+pub enum GuestError {
+    #[error(transparent)]
+    Step(#[from] StepFailure),
+    #[error("talk to PID 1: {0}")]
+    Call(#[from] SyscallError),
+    #[error("watch PID 1: {0}")]
+    Watch(#[from] io::Error),
+    #[error("hear from PID 1: it ended without a word")]
+    Gone,
+    #[error("hear from PID 1: nothing in {0:?}")]
+    Deadline(Duration),
+    #[error("trust PID 1: it sent something out of turn")]
+    OutOfTurn,
+    #[error("trust PID 1: it is not the process that was recorded ({0})")]
+    Imposter(&'static str),
+}
+
+/// A sandbox's PID 1.
+#[derive(Debug)]
+pub struct Guest {
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+    control: AsyncFd<OwnedFd>,
+    /// What PID 1 was asked to say while it was frozen.
+    expected_nonce: OnceLock<String>,
+}
+
+impl Guest {
+    /// Takes what the launcher handed out; must run within the runtime.
+    pub fn new(pid: i32, pidfd: OwnedFd, control: OwnedFd) -> Result<Self, GuestError> {
+        Ok(Self {
+            pid,
+            pidfd: sys::watch_readable(pidfd)?,
+            control: sys::watch_readable(control)?,
+            expected_nonce: OnceLock::new(),
+        })
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Resolves once the entrypoint has been executed, or with the step that failed.
+    pub async fn ready(&self) -> Result<(), GuestError> {
+        match self.report_within(LAUNCH_DEADLINE).await? {
+            Report::Ready => Ok(()),
+            Report::Failed(failure) => Err(failure.into()),
+            Report::Hello { .. } | Report::Exited(_) => Err(GuestError::OutOfTurn),
+        }
+    }
+
+    /// Asks PID 1 for its nonce and compares. Reports that an earlier daemon has not read are passed over, except for
+    /// the end of the entrypoint, which PID 1 repeats after its nonce.
+    pub async fn prove(&self, nonce: &str) -> Result<(), GuestError> {
+        self.command(&Command::Hello)?;
+        loop {
+            match self.report_within(HELLO_DEADLINE).await? {
+                Report::Hello { nonce: found } if found == nonce => return Ok(()),
+                Report::Hello { .. } => return Err(GuestError::Imposter("another nonce")),
+                Report::Ready | Report::Exited(_) => {}
+                Report::Failed(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    /// As [`prove`](Self::prove) for a PID 1 that is frozen and cannot answer yet: a wrong answer counts as its end.
+    pub fn prove_later(&self, nonce: &str) -> Result<(), GuestError> {
+        self.expected_nonce.get_or_init(|| nonce.to_owned());
+        self.command(&Command::Hello)
+    }
+
+    /// Resolves with how the entrypoint ended; `None` when PID 1 is gone without having said so.
+    pub async fn ended(&self) -> Option<Exit> {
+        loop {
+            match self.report().await {
+                Ok(Report::Exited(exit)) => return Some(exit),
+                Ok(Report::Hello { nonce }) if self.expected_nonce.get().is_some_and(|expected| *expected != nonce) => {
+                    return None;
+                }
+                Ok(Report::Ready | Report::Hello { .. }) => {}
+                Ok(Report::Failed(_)) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends a signal to the entrypoint.
+    pub fn signal(&self, signal: i32) -> Result<(), GuestError> {
+        self.command(&Command::Signal(signal))
+    }
+
+    /// Resolves when the process has ended.
+    pub async fn gone(&self) -> Result<(), GuestError> {
+        // Nothing is ever read from a pidfd, so its readiness stays.
+        let _ready = self.pidfd.readable().await?;
+        Ok(())
+    }
+
+    fn command(&self, command: &Command) -> Result<(), GuestError> {
+        Ok(sys::send(self.control.as_fd(), &proto::encode(command), &[], MsgFlags::MSG_DONTWAIT)?)
+    }
+
+    async fn report_within(&self, deadline: Duration) -> Result<Report, GuestError> {
+        tokio::time::timeout(deadline, self.report()).await.unwrap_or(Err(GuestError::Deadline(deadline)))
+    }
+
+    /// The next report. A closed socket means that PID 1 has ended: it holds the other end for life.
+    async fn report(&self) -> Result<Report, GuestError> {
+        loop {
+            let mut ready = self.control.readable().await?;
+            match sys::receive(self.control.as_fd(), MAX_CONTROL_BYTES, MsgFlags::MSG_DONTWAIT) {
+                Ok(Some(message)) => return proto::decode(&message.bytes).map_err(|_| GuestError::OutOfTurn),
+                Ok(None) => return Err(GuestError::Gone),
+                Err(error) if error.errno == Errno::EAGAIN => ready.clear_ready(),
+                Err(error) if error.errno == Errno::ECONNRESET => return Err(GuestError::Gone),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The cgroups of a sandbox, on a pure version 2 host and on one with version 1 controllers beside it.
+//!
+//! In the version 2 hierarchy each sandbox has `PARENT/ID/` with two children, `init` (PID 1) and `workload`
+//! (everything else). Freezing and killing act on `ID`; limits are on `workload`, so that running out of memory hits the
+//! workload and not PID 1. Controllers that the host keeps in version 1 hierarchies are used there, in `PARENT/ID`.
+//! A killed cgroup is never used again: from then on the kernel kills everything that is cloned into it.
+
+mod freezer;
+mod layout;
+mod limits;
+mod remove;
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use layout::{Controller, Layout};
+
+use crate::model::{Limits, SandboxId};
+
+#[derive(Debug, Error)]
+pub enum CgroupError {
+    #[error("find a cgroup2 mount: none in /proc/self/mountinfo; mount one, for example at /sys/fs/cgroup")]
+    NoVersion2,
+    #[error("{action} {path}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("set {what} on {path}: {source}")]
+    Limit { what: &'static str, path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("set {what} on {path}: wrote {wanted}, the kernel kept {found}")]
+    NotKept { what: &'static str, path: PathBuf, wanted: String, found: String },
+    #[error("enforce the {what} limit: no cgroup hierarchy of this host has the {what} controller")]
+    NotEnforceable { what: &'static str },
+    #[error("wait until {path} is {wanted}: not after {millis} ms")]
+    Deadline { path: PathBuf, wanted: &'static str, millis: u128 },
+}
+
+impl CgroupError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// What a launch needs of the cgroups.
+#[derive(Debug)]
+pub struct Prepared {
+    /// `init` of the version 2 hierarchy, to clone PID 1 into.
+    pub own: OwnedFd,
+    /// `workload` of the version 2 hierarchy.
+    pub workload: OwnedFd,
+    /// `cgroup.procs` of version 1 hierarchies, opened by root: the kernel checks the opener (Linux 5.16).
+    pub joins: Vec<OwnedFd>,
+    /// What could not be set and was let pass.
+    pub notes: Vec<String>,
+}
+
+/// All cgroups below one parent name.
+#[derive(Debug)]
+pub struct Cgroups {
+    layout: Layout,
+    parent: String,
+    /// Whether a limit without a controller refuses the sandbox, or is only noted.
+    strict: bool,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies and makes the parent in each.
+    pub fn open(parent: &str, strict: bool) -> Result<Self, CgroupError> {
+        let cgroups = Self { layout: Layout::find()?, parent: parent.to_owned(), strict };
+        let unified = cgroups.layout.unified.join(parent);
+        make_dir(&unified)?;
+        cgroups.layout.delegate(&unified)?;
+        for (_, mount) in &cgroups.layout.legacy {
+            make_dir(&mount.join(parent))?;
+        }
+        Ok(cgroups)
+    }
+
+    /// Makes the cgroups of a sandbox with their limits. `supervisor` is the host id of PID 1, which needs to clone
+    /// from `init` into `workload`.
+    pub fn prepare(&self, id: &SandboxId, limits: &Limits, supervisor: u32) -> Result<Prepared, CgroupError> {
+        let sandbox = self.unified(id);
+        let (init, workload) = (sandbox.join("init"), sandbox.join("workload"));
+        make_dir(&sandbox)?;
+        self.layout.delegate(&sandbox)?;
+        make_dir(&init)?;
+        make_dir(&workload)?;
+        for dir in [&sandbox, &workload] {
+            let procs = dir.join("cgroup.procs");
+            chown(&procs, Some(supervisor), Some(supervisor)).map_err(CgroupError::io("give away", &procs))?;
+        }
+        let mut joins = Vec::new();
+        for (controller, mount) in &self.layout.legacy {
+            let dir = mount.join(&self.parent).join(id.as_str());
+            make_dir(&dir)?;
+            if *controller == Controller::Devices {
+                limits::deny_devices(&dir)?;
+            }
+            joins.push(open_write(&dir.join("cgroup.procs"))?);
+        }
+        let notes = limits::apply(&self.layout, &self.below(id), limits, self.strict)?;
+        Ok(Prepared { own: open_dir(&init)?, workload: open_dir(&workload)?, joins, notes })
+    }
+
+    pub fn freeze(&self, id: &SandboxId) -> Result<(), CgroupError> {
+        freezer::set(&self.unified(id), true)
+    }
+
+    pub fn thaw(&self, id: &SandboxId) -> Result<(), CgroupError> {
+        freezer::set(&self.unified(id), false)
+    }
+
+    pub fn is_frozen(&self, id: &SandboxId) -> Result<bool, CgroupError> {
+        freezer::is_frozen(&self.unified(id))
+    }
+
+    /// Kills every process of the sandbox, frozen ones too (Linux 5.14); harmless when it is gone.
+    pub fn kill(&self, id: &SandboxId) -> Result<(), CgroupError> {
+        let file = self.unified(id).join("cgroup.kill");
+        match fs::write(&file, "1") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CgroupError::io("write", &file)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the cgroups of a sandbox whose processes were killed, waiting until the last of them has left.
+    pub fn remove(&self, id: &SandboxId) -> Result<(), CgroupError> {
+        let sandbox = self.unified(id);
+        for dir in [sandbox.join("workload"), sandbox.join("init"), sandbox] {
+            remove::remove_dir(&dir)?;
+        }
+        for (_, mount) in &self.layout.legacy {
+            remove::remove_dir(&mount.join(self.below(id)))?;
+        }
+        Ok(())
+    }
+
+    /// How many processes of the workload the kernel killed for want of memory.
+    #[must_use]
+    pub fn oom_kills(&self, id: &SandboxId) -> u64 {
+        limits::oom_kills(&self.layout, &self.below(id))
+    }
+
+    /// The sandboxes that have a cgroup in any hierarchy.
+    #[must_use]
+    pub fn list(&self) -> Vec<SandboxId> {
+        let roots = self.layout.legacy.iter().map(|(_, mount)| mount).chain([&self.layout.unified]);
+        let entries = roots.filter_map(|root| fs::read_dir(root.join(&self.parent)).ok()).flatten().flatten();
+        let mut ids: Vec<SandboxId> =
+            entries.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+
+    /// Removes the parents again when no sandbox is left in them.
+    pub fn close(&self) {
+        let roots = self.layout.legacy.iter().map(|(_, mount)| mount).chain([&self.layout.unified]);
+        for root in roots {
+            // Not empty means that sandboxes live on; they keep it.
+            drop(fs::remove_dir(root.join(&self.parent)));
+        }
+    }
+
+    fn unified(&self, id: &SandboxId) -> PathBuf {
+        self.layout.unified.join(self.below(id))
+    }
+
+    /// The sandbox's path below the root of any hierarchy.
+    fn below(&self, id: &SandboxId) -> PathBuf {
+        Path::new(&self.parent).join(id.as_str())
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), CgroupError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(CgroupError::io("make", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, CgroupError> {
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+    opened.map(OwnedFd::from).map_err(CgroupError::io("open", path))
+}
+
+fn open_write(path: &Path) -> Result<OwnedFd, CgroupError> {
+    fs::OpenOptions::new().write(true).open(path).map(OwnedFd::from).map_err(CgroupError::io("open", path))
+}

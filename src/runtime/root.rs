@@ -1,0 +1,178 @@
+//! A sandbox's root: the image's layers, shifted into its id range, under a writable directory of its own.
+//!
+//! Two ways lead to the same mount. From Linux 6.15 overlayfs takes detached mounts as descriptors. Before, the shifted
+//! layers are attached in a mount namespace of one thread's own, named by path, and detached again.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::chdir;
+
+use super::slots::Slot;
+use crate::sys::{self, FsContext, MountAttr, SyscallError, TreeSource};
+
+/// Nothing of an image or of a sandbox may steer the overlay: no redirects, no copy-ups of metadata alone.
+const SETTINGS: [(&str, &str); 4] =
+    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")];
+
+/// The writable side: `upper` and `work` below the sandbox's directory.
+#[derive(Debug, Clone)]
+pub struct Writable {
+    dir: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl Writable {
+    #[must_use]
+    pub fn below(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), upper: dir.join("upper"), work: dir.join("work") }
+    }
+
+    /// A detached mount of the sandbox's directory: seen through it, the two are `/upper` and `/work`, and the mount table
+    /// inside the sandbox tells nothing of where they are on the host.
+    fn detached(&self) -> sys::Result<OwnedFd> {
+        let opened = sys::told(File::open(&self.dir), || format!("open({})", self.dir.display()))?;
+        sys::clone_tree(TreeSource::Fd(opened.as_fd()))
+    }
+
+    /// Makes both, owned by the sandbox's root: host id 0 never owns a byte that a sandbox wrote.
+    pub fn make(&self, base: u32) -> std::io::Result<()> {
+        for dir in [&self.upper, &self.work] {
+            fs::create_dir(dir)?;
+            chown(dir, Some(base), Some(base))?;
+        }
+        // The root directory of the sandbox takes its mode from here.
+        fs::set_permissions(&self.upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+    }
+}
+
+/// How to mount; found out once, at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Descriptors,
+    Paths,
+}
+
+impl Way {
+    /// Tries the first way with two empty directories below `scratch`, which is removed again.
+    #[must_use]
+    pub fn find(slot: &Slot, scratch: &Path) -> Self {
+        let writable = Writable::below(scratch);
+        let tried = fs::create_dir_all(scratch).is_ok() && writable.make(slot.base).is_ok();
+        let found = if tried && by_descriptors(slot, &[], &writable).is_ok() { Self::Descriptors } else { Self::Paths };
+        drop(fs::remove_dir_all(scratch));
+        found
+    }
+}
+
+/// A detached overlay mount of `layers` (names below the slot's layer mount, lowest first). `anchor` is a directory
+/// that the second way may mount on, in a namespace of its own.
+pub fn mount_root(
+    way: Way,
+    anchor: &Path,
+    slot: &Slot,
+    layers: &[String],
+    writable: &Writable,
+) -> sys::Result<OwnedFd> {
+    let root = match way {
+        Way::Descriptors => by_descriptors(slot, layers, writable)?,
+        Way::Paths => by_paths(anchor, slot, layers, writable)?,
+    };
+    // A kernel that cannot write to the upper directory mounts read-only without a word.
+    let found = sys::told(fstatvfs(&root), || "fstatvfs(root)".to_owned())?;
+    if found.flags().contains(FsFlags::ST_RDONLY) {
+        return Err(SyscallError {
+            call: "fsmount(overlay): the kernel made it read-only".into(),
+            errno: Errno::EROFS,
+        });
+    }
+    Ok(root)
+}
+
+fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<OwnedFd> {
+    let context = FsContext::open(c"overlay")?;
+    let skeleton = open_path(slot.skeleton.as_fd(), ".")?;
+    context.descriptor(c"lowerdir+", skeleton.as_fd())?;
+    for layer in layers.iter().rev() {
+        context.descriptor(c"lowerdir+", open_path(slot.layers.as_fd(), layer)?.as_fd())?;
+    }
+    let own = writable.detached()?;
+    for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
+        context.descriptor(key, open_path(own.as_fd(), name)?.as_fd())?;
+    }
+    for (key, value) in SETTINGS {
+        context.string(&c_string(key), &c_string(value))?;
+    }
+    // What a sandbox wrote dies with the host's memory anyway: no sync of the whole file system when it ends.
+    context.flag(c"volatile")?;
+    context.mount(MountAttr::NO_DEV)
+}
+
+fn open_path(dir: BorrowedFd<'_>, path: &str) -> sys::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    sys::told(openat(dir, path, flags, Mode::empty()), || format!("openat([{}], {path:?}, O_PATH)", dir.as_raw_fd()))
+}
+
+/// Runs on a thread of its own, because here a mount namespace belongs to a thread and goes away with it.
+fn by_paths(anchor: &Path, slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<OwnedFd> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| mount_in_own_namespace(anchor, slot, layers, writable));
+        let panicked = |_| Err(SyscallError { call: "mount(overlay): the thread panicked".into(), errno: Errno::EIO });
+        worker.join().unwrap_or_else(panicked)
+    })
+}
+
+fn mount_in_own_namespace(anchor: &Path, slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<OwnedFd> {
+    let none = None::<&str>;
+    let namespaces = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS;
+    sys::told(unshare(namespaces), || "unshare(CLONE_FS | CLONE_NEWNS)".to_owned())?;
+    let private = mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none);
+    sys::told(private, || "mount(MS_REC | MS_PRIVATE)".to_owned())?;
+    let scratch = FsContext::open(c"tmpfs")?.mount(MountAttr::NONE)?;
+    sys::attach(scratch.as_fd(), open_path(open_root()?.as_fd(), &anchor.to_string_lossy())?.as_fd())?;
+    for (name, tree) in [("layers", Some(&slot.layers)), ("skeleton", Some(&slot.skeleton)), ("root", None)] {
+        let path = anchor.join(name);
+        sys::told(fs::create_dir(&path), || format!("mkdir({})", path.display()))?;
+        if let Some(tree) = tree {
+            sys::attach(tree.as_fd(), open_path(scratch.as_fd(), name)?.as_fd())?;
+        }
+    }
+    // Relative names keep a hundred layers within the page that mount(2) takes.
+    sys::told(chdir(&anchor.join("layers")), || "chdir(layers)".to_owned())?;
+    let (options, root) = (path_options(layers, writable)?, anchor.join("root"));
+    let mounted = mount(Some("overlay"), &root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()));
+    sys::told(mounted, || format!("mount(overlay, {options:?})"))?;
+    sys::clone_tree(TreeSource::Fd(open_path(scratch.as_fd(), "root")?.as_fd()))
+}
+
+fn path_options(layers: &[String], writable: &Writable) -> sys::Result<String> {
+    let lower: Vec<&str> = ["../skeleton"].into_iter().chain(layers.iter().rev().map(String::as_str)).collect();
+    let (upper, work) = (writable.upper.display(), writable.work.display());
+    let mut options = format!("lowerdir={},upperdir={upper},workdir={work},volatile", lower.join(":"));
+    for (key, value) in SETTINGS {
+        options.push_str(&format!(",{key}={value}"));
+    }
+    if options.len() >= 4096 {
+        let call = format!("mount(overlay): {} layers need options of {} bytes", layers.len(), options.len());
+        return Err(SyscallError { call, errno: Errno::E2BIG });
+    }
+    Ok(options)
+}
+
+fn open_root() -> sys::Result<File> {
+    sys::told(File::open("/"), || "open(\"/\")".to_owned())
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_default()
+}

@@ -1,0 +1,37 @@
+//! What the operator decides about this host.
+
+use std::path::PathBuf;
+
+use crate::model::Limits;
+use crate::runtime::plan::PlanSettings;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinuxConfig {
+    pub state_dir: PathBuf,
+    pub run_dir: PathBuf,
+    /// The `bivouac-init` program.
+    pub init: PathBuf,
+    /// Name of the cgroup that all sandboxes are below, in each hierarchy.
+    pub cgroup_parent: String,
+    /// Refuse a sandbox with a limit that this host cannot enforce, instead of saying so in its status.
+    pub refuse_unenforceable: bool,
+    /// What a sandbox gets that does not ask.
+    pub default_limits: Limits,
+    pub settings: PlanSettings,
+    /// Mount roots the way of kernels before 6.15, to try it out on a newer one.
+    pub overlay_by_paths: bool,
+    /// How many prepared places are kept.
+    pub slots: usize,
+}
+
+impl LinuxConfig {
+    /// The limits of a sandbox: what it asked for, and the defaults for the rest.
+    #[must_use]
+    pub fn limits(&self, asked: &Limits) -> Limits {
+        Limits {
+            cpu_millis: asked.cpu_millis.or(self.default_limits.cpu_millis),
+            memory_bytes: asked.memory_bytes.or(self.default_limits.memory_bytes),
+            pids: asked.pids.or(self.default_limits.pids),
+        }
+    }
+}

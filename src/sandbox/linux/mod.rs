@@ -1,0 +1,282 @@
+//! The host that the daemon runs on: how a sandbox is made, found again and removed, in the field's own steps.
+
+mod config;
+mod dirs;
+mod proof;
+mod provision;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+pub use config::LinuxConfig;
+
+use self::dirs::SandboxDirs;
+use self::proof::Proof;
+use super::host::{End, Host, HostError, IdBase, Launched, Life};
+use crate::guest::{Guest, GuestError};
+use crate::image::{ImageError, ImageStore};
+use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+use crate::proto::{FailureKind, StepFailure};
+use crate::runtime::cgroup::{CgroupError, Cgroups};
+use crate::runtime::idrange::IdRanges;
+use crate::runtime::launcher::{Launcher, LauncherError};
+use crate::runtime::root::Way;
+use crate::runtime::slots::{LayerDirs, Slot, SlotError, Slots};
+use crate::sys;
+
+/// What stands in the way of running any sandbox here.
+#[derive(Debug, Error)]
+pub enum LinuxError {
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
+    #[error(transparent)]
+    Launcher(#[from] LauncherError),
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+    #[error("{0}")]
+    Directory(String),
+}
+
+/// The real [`Host`].
+#[derive(Debug)]
+pub struct LinuxHost {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: LinuxConfig,
+    dirs: SandboxDirs,
+    boot_id: String,
+    images: Arc<ImageStore>,
+    cgroups: Cgroups,
+    launcher: Launcher,
+    ranges: Arc<IdRanges>,
+    slots: Slots,
+    way: Way,
+    /// Hidden paths that depend on this host's CPUs.
+    thermal_paths: Vec<String>,
+    /// Slots between `reserve` and `launch`.
+    reserved: Mutex<HashMap<IdBase, Slot>>,
+    living: Mutex<HashMap<SandboxId, Arc<Guest>>>,
+}
+
+impl LinuxHost {
+    /// Finds or starts the launcher, prepares the first slots. `taken` are the id ranges of every record: no slot may
+    /// be prepared with one of them. Blocks.
+    pub fn start(config: LinuxConfig, images: Arc<ImageStore>, taken: &[IdBase]) -> Result<Self, LinuxError> {
+        let directory = |error: std::io::Error| LinuxError::Directory(error.to_string());
+        let dirs = SandboxDirs::open(&config.state_dir).map_err(directory)?;
+        let skeleton = dirs::make_skeleton(&config.state_dir).map_err(directory)?;
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(directory)?;
+        let cgroups = Cgroups::open(&config.cgroup_parent, config.refuse_unenforceable)?;
+        let launcher = Launcher::connect(&config.init, &config.run_dir)?;
+        let ranges = Arc::new(IdRanges::of_host());
+        taken.iter().for_each(|base| ranges.claim(*base));
+        let layers = LayerDirs { layers: images.layers_dir().to_owned(), skeleton };
+        let slots = Slots::start(&config.init, layers, Arc::clone(&ranges), config.slots)?;
+        let way = provision::find_way(&config, &slots, &ranges, &dirs)?;
+        let inner = Inner {
+            thermal_paths: dirs::thermal_paths(),
+            boot_id: boot_id.trim().to_owned(),
+            reserved: Mutex::default(),
+            living: Mutex::default(),
+            config,
+            dirs,
+            images,
+            cgroups,
+            launcher,
+            ranges,
+            slots,
+            way,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs kernel and file work on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, HostError> {
+        let inner = Arc::clone(&self.inner);
+        let joined = tokio::task::spawn_blocking(move || work(&inner)).await;
+        joined.unwrap_or_else(|panic| Err(failed(Reason::StartFailed, &panic)))
+    }
+
+    fn guest(&self, id: &SandboxId) -> Option<Arc<Guest>> {
+        self.inner.living().get(id).cloned()
+    }
+
+    fn lives(&self, id: &SandboxId, guest: Guest, proof: String, notes: Vec<String>) -> Launched {
+        let guest = Arc::new(guest);
+        self.inner.living().insert(id.clone(), Arc::clone(&guest));
+        let life = LinuxLife { id: id.clone(), guest, inner: Arc::clone(&self.inner), end: None };
+        Launched { proof, notes, life: Box::new(life) }
+    }
+}
+
+impl Inner {
+    fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<Guest>>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserved(&self) -> std::sync::MutexGuard<'_, HashMap<IdBase, Slot>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Host for LinuxHost {
+    fn boot_id(&self) -> &str {
+        &self.inner.boot_id
+    }
+
+    fn boot_nanos(&self) -> u64 {
+        sys::boot_nanos()
+    }
+
+    fn unix_nanos(&self) -> i64 {
+        sys::unix_nanos()
+    }
+
+    async fn check_image(&self, image: &str) -> Result<(), HostError> {
+        self.inner.images.find(image).map(drop).map_err(image_failed)
+    }
+
+    async fn reserve(&self) -> Result<IdBase, HostError> {
+        let slot = match self.inner.slots.take_ready() {
+            Some(slot) => slot,
+            None => {
+                self.blocking(|inner| inner.slots.take().map_err(|error| failed(Reason::StartFailed, &error))).await?
+            }
+        };
+        let base = slot.base;
+        self.inner.reserved().insert(base, slot);
+        Ok(base)
+    }
+
+    fn claim(&self, base: IdBase) {
+        self.inner.ranges.claim(base);
+    }
+
+    fn release(&self, base: IdBase) {
+        self.inner.reserved().remove(&base);
+        self.inner.ranges.release(base);
+    }
+
+    async fn launch(&self, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Launched, HostError> {
+        let (own_id, spec) = (id.clone(), spec.clone());
+        let born = self.blocking(move |inner| provision::provision(inner, &own_id, base, &spec)).await?;
+        let guest = Guest::new(born.proof.pid, born.pidfd, born.control).map_err(guest_failed)?;
+        guest.ready().await.map_err(guest_failed)?;
+        Ok(self.lives(id, guest, born.proof.to_text(), born.notes))
+    }
+
+    async fn adopt(&self, id: &SandboxId, _base: IdBase, proof: &str) -> Result<Launched, HostError> {
+        let proof = Proof::from_text(proof).map_err(|error| failed(Reason::Lost, &error))?;
+        let (own_id, expected) = (id.clone(), proof.clone());
+        let (holding, frozen) = self.blocking(move |inner| provision::find_again(inner, &own_id, &expected)).await?;
+        let guest = Guest::new(holding.pid, holding.pidfd, holding.control).map_err(guest_failed)?;
+        // A frozen PID 1 answers when it is thawed; its process id, start time and descriptor were checked already.
+        if frozen {
+            guest.prove_later(&proof.nonce).map_err(guest_failed)?;
+        } else {
+            guest.prove(&proof.nonce).await.map_err(guest_failed)?;
+        }
+        Ok(self.lives(id, guest, proof.to_text(), Vec::new()))
+    }
+
+    async fn freeze(&self, id: &SandboxId) -> Result<(), HostError> {
+        let id = id.clone();
+        self.blocking(move |inner| inner.cgroups.freeze(&id).map_err(|error| failed(Reason::PauseFailed, &error))).await
+    }
+
+    async fn thaw(&self, id: &SandboxId) -> Result<(), HostError> {
+        let id = id.clone();
+        self.blocking(move |inner| inner.cgroups.thaw(&id).map_err(|error| failed(Reason::ResumeFailed, &error))).await
+    }
+
+    async fn is_frozen(&self, id: &SandboxId) -> Result<bool, HostError> {
+        self.inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))
+    }
+
+    async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError> {
+        let gone = || HostError { reason: Reason::Lost, message: format!("signal sandbox {id}: it is not running") };
+        self.guest(id).ok_or_else(gone)?.signal(signal).map_err(guest_failed)
+    }
+
+    async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
+        self.inner.living().remove(id);
+        let id = id.clone();
+        self.blocking(move |inner| provision::remove(inner, &id, base, dirs::Logs::Keep)).await
+    }
+
+    async fn destroy(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
+        self.inner.living().remove(id);
+        let id = id.clone();
+        self.blocking(move |inner| provision::remove(inner, &id, base, dirs::Logs::Remove)).await
+    }
+
+    async fn sweep(&self, known: &[SandboxId]) -> Vec<String> {
+        let known = known.to_vec();
+        let swept = self.blocking(move |inner| Ok(provision::sweep(inner, &known))).await;
+        swept.unwrap_or_else(|error| vec![format!("sweep: {error}")])
+    }
+}
+
+/// The living side of one sandbox.
+#[derive(Debug)]
+struct LinuxLife {
+    id: SandboxId,
+    guest: Arc<Guest>,
+    inner: Arc<Inner>,
+    end: Option<End>,
+}
+
+#[async_trait]
+impl Life for LinuxLife {
+    async fn ended(&mut self) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let exit = self.guest.ended().await;
+        let oom_killed = self.inner.cgroups.oom_kills(&self.id) > 0 && exit != Some(Exit::Code(0));
+        let end = End { exit: exit.unwrap_or(Exit::Unknown), oom_killed, lost: exit.is_none() };
+        self.end = Some(end.clone());
+        end
+    }
+}
+
+fn failed(reason: Reason, error: &dyn std::error::Error) -> HostError {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    HostError { reason, message }
+}
+
+fn image_failed(error: ImageError) -> HostError {
+    failed(Reason::ImageNotFound, &error)
+}
+
+fn guest_failed(error: GuestError) -> HostError {
+    match error {
+        GuestError::Step(failure) => step_failed(&failure),
+        other => failed(Reason::StartFailed, &other),
+    }
+}
+
+fn step_failed(failure: &StepFailure) -> HostError {
+    let reason = match failure.kind {
+        FailureKind::NotFound => Reason::EntrypointNotFound,
+        FailureKind::NotExecutable => Reason::EntrypointNotExecutable,
+        FailureKind::Internal => Reason::StartFailed,
+    };
+    failed(reason, failure)
+}

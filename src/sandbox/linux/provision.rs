@@ -1,0 +1,146 @@
+//! A sandbox's way into the world and out of it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::dirs::{self, Logs, SandboxDirs};
+use super::proof::{self, Proof};
+use super::{Inner, LinuxConfig, LinuxError, failed, image_failed, step_failed};
+use crate::image::Image;
+use crate::model::{Reason, SandboxId, SandboxSpec};
+use crate::proto;
+use crate::runtime::cgroup::CgroupError;
+use crate::runtime::idrange::{IdRanges, supervisor_id};
+use crate::runtime::launcher::{Holding, LauncherError};
+use crate::runtime::plan::{ImageDefaults, plan};
+use crate::runtime::root::{Way, Writable, mount_root};
+use crate::runtime::slots::Slots;
+use crate::sandbox::host::{HostError, IdBase};
+use crate::sys;
+
+/// A first process that exists; its entrypoint may not have been executed yet.
+#[derive(Debug)]
+pub struct Born {
+    pub proof: Proof,
+    pub pidfd: OwnedFd,
+    pub control: OwnedFd,
+    pub notes: Vec<String>,
+}
+
+/// Image, directory, root, cgroups, plan, first process: each step's resources are named by the recorded id, so what
+/// fails half-way is removed by `remove` like everything else.
+pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
+    let slot = inner.reserved().remove(&base).ok_or_else(|| internal("take the reserved slot: there is none"))?;
+    let image = inner.images.find(&spec.image).map_err(image_failed)?;
+    inner.images.hold(&image, id.as_str());
+    let dir = inner.dirs.make(id).map_err(file_failed)?;
+    let writable = Writable::below(&dir);
+    writable.make(base).map_err(file_failed)?;
+    let logs = dirs::make_logs(&dir).map_err(file_failed)?;
+    let layers: Vec<String> = image.layers.iter().map(|layer| layer.dir.clone()).collect();
+    let root = mount_root(inner.way, &inner.config.run_dir, &slot, &layers, &writable);
+    let root = root.map_err(|error| failed(Reason::StartFailed, &error))?;
+    let limits = inner.config.limits(&spec.limits);
+    let cgroups = inner.cgroups.prepare(id, &limits, supervisor_id(base)).map_err(cgroup_failed)?;
+    let nonce = proof::nonce();
+    let plan = write_plan(inner, id, base, spec, &image, &nonce)?;
+    let [first_log, second_log] = &logs;
+    let fds = [&plan, &root, &slot.namespaces.user, &slot.namespaces.network, &cgroups.own, &cgroups.workload];
+    let fds = fds.into_iter().chain([first_log, second_log]).chain(&cgroups.joins);
+    let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
+    let Holding { pid, pidfd, control } = inner.launcher.launch(id, &fds).map_err(launcher_failed)?;
+    let start_ticks = proof::start_ticks(pid).unwrap_or_default();
+    Ok(Born { proof: Proof { pid, start_ticks, nonce }, pidfd, control, notes: cgroups.notes })
+}
+
+fn write_plan(
+    inner: &Inner,
+    id: &SandboxId,
+    base: IdBase,
+    spec: &SandboxSpec,
+    image: &Image,
+    nonce: &str,
+) -> Result<OwnedFd, HostError> {
+    let config = &image.config;
+    let defaults = ImageDefaults { env: &config.env, user: &config.user, working_dir: &config.working_dir };
+    let plan = plan(id, base, nonce, spec, defaults, inner.config.settings, &inner.thermal_paths);
+    sys::memfd(c"plan", &proto::encode(&plan)).map_err(|error| failed(Reason::StartFailed, &error))
+}
+
+/// The first process of a sandbox that was recorded, if it is still that one; and whether it is frozen.
+pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holding, bool), HostError> {
+    let lost = |message: &str| HostError { reason: Reason::Lost, message: message.to_owned() };
+    let holding = inner.launcher.attach(id).map_err(launcher_failed)?;
+    let holding = holding.ok_or_else(|| lost("find PID 1 again: the launcher does not have it"))?;
+    if holding.pid != proof.pid || proof::start_ticks(holding.pid) != Some(proof.start_ticks) {
+        return Err(lost("find PID 1 again: the process that was recorded has ended"));
+    }
+    let frozen = inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))?;
+    Ok((holding, frozen))
+}
+
+/// Removes everything that a sandbox has, from its id alone, as often as it is asked to. Goes on after a step that
+/// failed, and reports them all.
+pub fn remove(inner: &Inner, id: &SandboxId, base: IdBase, logs: Logs) -> Result<(), HostError> {
+    inner.reserved().remove(&base);
+    let mut problems: Vec<String> = Vec::new();
+    let mut note = |step: Result<(), HostError>| problems.extend(step.err().map(|error| error.message));
+    note(inner.cgroups.kill(id).map_err(cgroup_failed));
+    note(inner.cgroups.remove(id).map_err(cgroup_failed));
+    note(inner.launcher.forget(id).map_err(launcher_failed));
+    note(inner.dirs.remove(id, logs).map_err(file_failed));
+    inner.images.release(id.as_str());
+    if problems.is_empty() { Ok(()) } else { Err(internal(&problems.join("; "))) }
+}
+
+/// Removes what belongs to sandboxes that nobody has a record of.
+pub fn sweep(inner: &Inner, known: &[SandboxId]) -> Vec<String> {
+    let mut found = inner.cgroups.list();
+    found.extend(inner.dirs.list());
+    found.extend(inner.launcher.list().unwrap_or_default());
+    found.sort();
+    found.dedup();
+    let strangers = found.into_iter().filter(|id| !known.contains(id));
+    strangers
+        .map(|id| match remove(inner, &id, 0, Logs::Remove) {
+            Ok(()) => format!("sandbox {id}: removed, no record of it"),
+            Err(error) => format!("sandbox {id}: no record of it, and it could not be removed: {error}"),
+        })
+        .collect()
+}
+
+/// How this kernel mounts roots, found out with one slot that is thrown away.
+pub fn find_way(config: &LinuxConfig, slots: &Slots, ranges: &IdRanges, dirs: &SandboxDirs) -> Result<Way, LinuxError> {
+    if config.overlay_by_paths {
+        return Ok(Way::Paths);
+    }
+    let slot = slots.take()?;
+    let way = Way::find(&slot, &dirs.scratch());
+    ranges.release(slot.base);
+    Ok(way)
+}
+
+fn internal(message: &str) -> HostError {
+    HostError { reason: Reason::StartFailed, message: message.to_owned() }
+}
+
+fn file_failed(error: io::Error) -> HostError {
+    failed(Reason::StartFailed, &error)
+}
+
+fn cgroup_failed(error: CgroupError) -> HostError {
+    let reason = match error {
+        CgroupError::NotEnforceable { .. } | CgroupError::Limit { .. } | CgroupError::NotKept { .. } => {
+            Reason::LimitNotEnforceable
+        }
+        _ => Reason::StartFailed,
+    };
+    failed(reason, &error)
+}
+
+fn launcher_failed(error: LauncherError) -> HostError {
+    match error {
+        LauncherError::Step(failure) => step_failed(&failure),
+        other => failed(Reason::StartFailed, &other),
+    }
+}

@@ -1,0 +1,227 @@
+//! What the store keeps, for whom, and for how long.
+
+mod image_support;
+
+use std::fs;
+use std::io::Cursor;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bivouac::image::{Image, ImageError, ImageStore, NoProgress, Source, UnpackLimits};
+use image_support::Fixture;
+use image_support::layout::Layout;
+use image_support::tar::Tar;
+
+fn import(store: &ImageStore, name: &str, content: &str) -> Arc<Image> {
+    let tar = Tar::new().file("f", content).end();
+    store.import(Source::Reader(Box::new(Cursor::new(tar))), Some(name), &NoProgress).unwrap()
+}
+
+fn reopen(fixture: &Fixture) -> ImageStore {
+    ImageStore::open(&fixture.path("images"), UnpackLimits::default()).unwrap()
+}
+
+fn layers(store: &ImageStore) -> usize {
+    fs::read_dir(store.layers_dir()).unwrap().count()
+}
+
+#[test]
+fn an_image_is_found_by_every_spelling() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let image = import(store, "docker.io/library/debian", "x");
+    assert_eq!(image.name, "debian:latest");
+    let pinned = format!("debian@{}", image.digest);
+    for name in
+        ["debian", "debian:latest", "library/debian", "docker.io/debian", &pinned, &image.digest, &image.digest[7..19]]
+    {
+        assert_eq!(store.find(name).unwrap().digest, image.digest, "{name}");
+    }
+    let wrong = format!("debian@sha256:{}", "0".repeat(64));
+    for name in ["debian:12", "x/debian", "localhost/debian", &wrong, &image.digest[7..11], "", "../debian", "\0"] {
+        assert!(matches!(store.find(name), Err(ImageError::NotFound { .. })), "{name}");
+    }
+}
+
+#[test]
+fn finding_takes_microseconds() {
+    let fixture = Fixture::new();
+    import(&fixture.store, "x", "x");
+    // The disk is not asked: what is not there is still found.
+    fs::remove_dir_all(fixture.path("images")).unwrap();
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        fixture.store.find("x").unwrap();
+    }
+    assert!(begun.elapsed().as_micros() / 1000 < 100, "{:?} for 1000", begun.elapsed());
+    fs::create_dir_all(fixture.path("images/layers")).unwrap();
+}
+
+#[test]
+fn a_held_image_cannot_be_removed() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let image = import(store, "x", "x");
+    store.hold(&image, "sandbox-1");
+    store.find_and_hold("x", "sandbox-2").unwrap();
+    assert_eq!(store.holders(&image), ["sandbox-1", "sandbox-2"]);
+    store.release("sandbox-1");
+    match store.remove("x") {
+        Err(ImageError::InUse { by, .. }) => assert_eq!(by, "sandbox-2"),
+        other => panic!("{other:?}"),
+    }
+    store.release("sandbox-2");
+    store.remove("x").unwrap();
+    assert!(matches!(store.remove("x"), Err(ImageError::NotFound { .. })));
+    fixture.assert_empty();
+}
+
+#[test]
+fn a_shared_layer_stays_with_its_last_image() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let (base, own) = (Tar::new().file("base", "").end(), Tar::new().file("own", "").end());
+    for (name, tars) in [("one", vec![base.clone()]), ("two", vec![base, own])] {
+        let layout = Layout::image(&fixture.path(name), &tars);
+        store.import(Source::Path(&layout.path), Some(name), &NoProgress).unwrap();
+    }
+    assert_eq!(layers(store), 2);
+    store.remove("one").unwrap();
+    assert_eq!(layers(store), 2);
+    store.remove("two").unwrap();
+    fixture.assert_empty();
+}
+
+#[test]
+fn a_layer_that_comes_twice_is_one() {
+    let fixture = Fixture::new();
+    let (a, b) = (Tar::new().file("a", "").end(), Tar::new().file("b", "").end());
+    let layout = Layout::image(&fixture.path("layout"), &[a.clone(), b, a]);
+    assert_eq!(fixture.import_path(&layout.path).unwrap().layers.len(), 2);
+}
+
+#[test]
+fn a_new_image_takes_the_name_and_the_old_one_stays_while_it_is_held() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let old = import(store, "x", "old");
+    store.hold(&old, "sandbox");
+    let new = import(store, "x", "new");
+    assert_eq!(store.find("x").unwrap().digest, new.digest);
+    assert_eq!(layers(store), 2);
+    let kept = store.find(&old.digest).unwrap();
+    assert_eq!((kept.name.as_str(), &kept.layers), ("", &old.layers));
+    assert!(matches!(store.remove(&old.digest), Err(ImageError::InUse { .. })));
+
+    // It survives a restart, so that its sandbox can be adopted.
+    let store = reopen(&fixture);
+    assert_eq!(layers(&store), 2);
+    store.find_and_hold(&old.digest, "sandbox").unwrap();
+    assert!(store.prune().is_empty());
+    store.release("sandbox");
+    assert_eq!((layers(&store), store.list().len()), (1, 1));
+    assert_eq!(reopen(&fixture).list().len(), 1);
+}
+
+#[test]
+fn an_old_image_that_nobody_holds_goes_at_once() {
+    let fixture = Fixture::new();
+    import(&fixture.store, "x", "old");
+    import(&fixture.store, "x", "new");
+    assert_eq!((layers(&fixture.store), fixture.store.list().len()), (1, 1));
+    assert_eq!(fs::read_dir(fixture.path("images/records")).unwrap().count(), 1);
+}
+
+#[test]
+fn one_content_under_two_names_is_removed_by_name() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let image = import(store, "a", "x");
+    import(store, "b", "x");
+    assert!(store.find(&image.digest).is_ok());
+    assert!(matches!(store.remove(&image.digest), Err(ImageError::Ambiguous { .. })));
+    store.remove("a").unwrap();
+    assert_eq!(layers(store), 1);
+    store.remove(&image.digest).unwrap();
+    fixture.assert_empty();
+}
+
+#[test]
+fn opening_finds_what_was_there_and_sweeps_the_rest() {
+    let fixture = Fixture::new();
+    let image = import(&fixture.store, "x", "x");
+    let images = fixture.path("images");
+    fs::create_dir_all(images.join("tmp/half/deep/dir")).unwrap();
+    fs::write(images.join("tmp/record"), "{").unwrap();
+    fs::create_dir_all(images.join("layers/orphan/x")).unwrap();
+    let store = reopen(&fixture);
+    assert_eq!(*store.find("x").unwrap(), *image);
+    assert_eq!(layers(&store), 1);
+    assert_eq!(fs::read_dir(images.join("tmp")).unwrap().count(), 0);
+    for dir in ["", "layers", "records", "tmp"] {
+        assert_eq!(fs::metadata(images.join(dir)).unwrap().permissions().mode() & 0o7777, 0o700, "{dir}");
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_put_aside() {
+    let fixture = Fixture::new();
+    import(&fixture.store, "good", "good");
+    let bad = import(&fixture.store, "bad", "bad");
+    let records = fixture.path("images/records");
+    let path = |name: &str| {
+        let holds =
+            |path: &std::path::PathBuf| fs::read_to_string(path).unwrap().contains(&format!("\"{name}:latest\""));
+        fs::read_dir(&records).unwrap().map(|entry| entry.unwrap().path()).find(holds).unwrap()
+    };
+    let file = path("bad");
+    let whole = fs::read_to_string(&file).unwrap();
+    let hex = &bad.layers[0].dir;
+    for broken in [
+        String::new(),
+        whole[..whole.len() / 2].to_owned(),
+        whole.replace("\"version\":1", "\"version\":2"),
+        whole.replace("bad:latest", "../bad"),
+        whole.replace(&format!("\"dir\":\"{hex}\""), "\"dir\":\"../../canary\""),
+        whole.replace(hex, &"0".repeat(64)),
+        "\0".repeat(4096),
+    ] {
+        fs::write(&file, &broken).unwrap();
+        let store = reopen(&fixture);
+        assert_eq!(store.list().len(), 1, "{broken}");
+        assert!(store.find("good").is_ok());
+        // Its layer may be in use by a sandbox that is still running.
+        assert!(store.layers_dir().join(hex).is_dir());
+    }
+    fixture.assert_canary();
+}
+
+#[test]
+fn imports_at_once_do_not_disturb_each_other() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let bad = [Tar::new().file("same", "x").0, Tar::new().file("../x", "").0].concat();
+    std::thread::scope(|scope| {
+        for at in 0..8 {
+            let bad = bad.clone();
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    import(store, &format!("name{}", at % 2), "same");
+                    let source = Source::Reader(Box::new(Cursor::new(bad.clone())));
+                    assert!(store.import(source, Some("bad"), &NoProgress).is_err());
+                    if at == 0 {
+                        // It may be removed already, or be back already.
+                        drop(store.remove("name0"));
+                    }
+                }
+            });
+        }
+    });
+    let image = import(store, "name0", "same");
+    assert!(store.layers_dir().join(&image.layers[0].dir).join("f").exists());
+    for image in store.list() {
+        store.remove(&image.name).unwrap();
+    }
+    fixture.assert_empty();
+}
