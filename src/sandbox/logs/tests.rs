@@ -1,3 +1,5 @@
+//! Logs as PID 1 writes them, and as it might write them to hurt.
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
