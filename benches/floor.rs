@@ -70,7 +70,9 @@ fn options() -> Result<Options, String> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--base" => options.base = words.next().unwrap_or_default().into(),
-            "--runs" => options.runs = words.next().and_then(|text| text.parse().ok()).ok_or("--runs takes a number")?,
+            "--runs" => {
+                options.runs = words.next().and_then(|text| text.parse().ok()).ok_or("--runs takes a number")?
+            }
             "--json" => options.json = true,
             other => return Err(format!("{other}: unknown; floor --base DIR [--runs N] [--json]")),
         }
