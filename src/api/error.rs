@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::time;
+use crate::image::ImageError;
 use crate::model::Reason;
 use crate::sandbox::{Denial, HostError};
 
@@ -105,6 +106,21 @@ impl ApiError {
         }
     }
 
+    /// What a failure of the image store is in HTTP.
+    pub fn image(error: ImageError) -> Self {
+        let (status, code) = match &error {
+            ImageError::NotFound { .. } => (StatusCode::NOT_FOUND, "IMAGE::NOT_FOUND"),
+            ImageError::Ambiguous { .. } => (StatusCode::CONFLICT, "IMAGE::AMBIGUOUS_NAME"),
+            ImageError::InUse { .. } => (StatusCode::CONFLICT, "IMAGE::IN_USE"),
+            ImageError::InvalidName { .. } => (StatusCode::BAD_REQUEST, "IMAGE::INVALID_NAME"),
+            ImageError::Bad { .. } => (StatusCode::BAD_REQUEST, "IMAGE::INVALID"),
+            ImageError::WrongPlatform { .. } => (StatusCode::BAD_REQUEST, "IMAGE::WRONG_PLATFORM"),
+            ImageError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "IMAGE::TOO_LARGE"),
+            ImageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "IMAGE::FAILED"),
+        };
+        Self::new(status, code, chain(&error))
+    }
+
     fn host(error: HostError, code: &'static str) -> Self {
         match error.reason {
             Reason::LimitNotEnforceable => Self::invalid(error.message),
@@ -126,6 +142,17 @@ impl ApiError {
     pub fn message(&self) -> &str {
         &self.message
     }
+}
+
+/// "Failed to ..." with every cause behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = format!("Failed to {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text + "."
 }
 
 impl IntoResponse for ApiError {

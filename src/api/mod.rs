@@ -1,8 +1,8 @@
 //! The HTTP API: the OpenSandbox lifecycle protocol, and the few routes of our own beside it.
 //!
-//! Floor 5. A request passes [`request_id`], then [`auth`], then the one page of [`router`], then the file of its verb. Bodies
+//! Floor 5. A request passes `request_id`, then [`auth`], then the one page of `router.rs`, then the file of its verb. Bodies
 //! are read and checked completely before anything is done; from a valid request on, the answer is [`crate::sandbox`]'s, and
-//! [`error`] alone puts refusals into HTTP. Wire types are in [`types`], and `openapi.json` beside this file describes
+//! `error` alone puts refusals into HTTP. Wire types are in `types`, and `openapi.json` beside this file describes
 //! all of it.
 //!
 //! There are no CORS headers, on purpose: a web page must not reach a daemon on its reader's machine, least of all one
@@ -14,6 +14,7 @@ mod diagnostics;
 mod error;
 mod extract;
 mod fields;
+mod images;
 mod json;
 mod query;
 mod request_id;

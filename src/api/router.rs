@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, patch, post};
 
 use super::error::ApiError;
 use super::state::ApiState;
-use super::{absent, auth, diagnostics, request_id, sandboxes, system};
+use super::{absent, auth, diagnostics, images, request_id, sandboxes, system};
 
 /// The whole API of one listener.
 pub fn router(state: ApiState) -> Router {
@@ -40,6 +40,9 @@ fn protocol() -> Router<ApiState> {
         .route("/sandboxes/{id}/logs", get(sandboxes::logs))
         .route("/sandboxes/{id}/signal", post(sandboxes::signal))
         .route("/sandboxes/{id}/wait", get(sandboxes::wait))
+        .route("/images", get(images::list))
+        .route("/images/import", post(images::import))
+        .route("/images/{*name}", get(images::inspect).delete(images::remove))
         // Known, and not in this version.
         .route("/sandboxes/{id}/diagnostics/inspect", get(absent::of_sandbox))
         .route("/sandboxes/{id}/diagnostics/summary", get(absent::of_sandbox))

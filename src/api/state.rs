@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::FromRef;
 
+use tokio::sync::Semaphore;
+
 use super::auth::Auth;
+use crate::image::ImageStore;
 use crate::sandbox::Sandboxes;
 use crate::sandbox::logs::Logs;
 
@@ -13,12 +16,18 @@ use crate::sandbox::logs::Logs;
 #[derive(Clone)]
 pub struct ApiState {
     pub sandboxes: Sandboxes,
+    pub images: Arc<ImageStore>,
     pub logs: Arc<Logs>,
     pub auth: Auth,
     /// What `/version` says.
     pub version: &'static str,
     pub(super) counters: Arc<Counters>,
+    /// Imports at the same time; more wait for their turn. Each keeps several threads and the disk busy.
+    pub(super) imports: Arc<Semaphore>,
 }
+
+/// Two, so that a small image need not wait for a large one.
+const IMPORTS: usize = 2;
 
 impl std::fmt::Debug for ApiState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -28,8 +37,15 @@ impl std::fmt::Debug for ApiState {
 
 impl ApiState {
     #[must_use]
-    pub fn new(sandboxes: Sandboxes, logs: Arc<Logs>, auth: Auth, version: &'static str) -> Self {
-        Self { sandboxes, logs, auth, version, counters: Arc::new(Counters::start()) }
+    pub fn new(
+        sandboxes: Sandboxes,
+        images: Arc<ImageStore>,
+        logs: Arc<Logs>,
+        auth: Auth,
+        version: &'static str,
+    ) -> Self {
+        let imports = Arc::new(Semaphore::new(IMPORTS));
+        Self { sandboxes, images, logs, auth, version, counters: Arc::new(Counters::start()), imports }
     }
 
     /// The same, for a listener with another authentication.

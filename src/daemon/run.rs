@@ -75,7 +75,7 @@ async fn serve_until(
     let started = Sandboxes::start(host, store, config.lifecycle.clone()).await;
     let (sandboxes, report) = started.map_err(parts::part("take the recorded sandboxes over"))?;
     tell(&report);
-    let doors = open_doors(config, sandboxes.clone()).await?;
+    let doors = open_doors(config, parts, sandboxes.clone()).await?;
     let (end, ended) = watch::channel(false);
     let serving: JoinSet<()> = doors.into_iter().map(|door| serve(door, ended.clone())).collect();
     info!("ready");
@@ -99,9 +99,9 @@ fn tell(report: &StartReport) {
 }
 
 /// Opens every door, or none: an address that is taken is noticed before anybody is served.
-async fn open_doors(config: &Config, sandboxes: Sandboxes) -> Result<Vec<Door>, StartFailure> {
+async fn open_doors(config: &Config, parts: &Parts, sandboxes: Sandboxes) -> Result<Vec<Door>, StartFailure> {
     let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
-    let api = ApiState::new(sandboxes, logs, Auth::None, env!("CARGO_PKG_VERSION"));
+    let api = ApiState::new(sandboxes, Arc::clone(&parts.images), logs, Auth::None, env!("CARGO_PKG_VERSION"));
     let mut doors = Vec::new();
     for address in &config.listen {
         let listener = Listener::open(address).await?;

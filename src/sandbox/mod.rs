@@ -27,6 +27,8 @@
 //! - thaw failed: it stays paused with reason `resume_failed`; the caller hears the error.
 //! - entrypoint ended: Terminated if it exited with 0, else Failed; everything but record and logs is removed.
 //! - lost: PID 1 ended without a report, or a new daemon did not find it; Failed.
+//! - found otherwise: a new daemon finds one frozen that should run, or the other way round; what was meant is done again
+//!   (Running becomes Resuming, Paused becomes Pausing).
 //! - delete, expire: recorded; from now on it is not found by any call, and it is removed from the host.
 //! - destroyed: nothing of it is left on the host; it can still be read for a while.
 //! - retention over: its record is deleted.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use super::fake::{Behaviour, FakeHost, Step};
 use super::*;
@@ -15,7 +16,9 @@ mod adoption;
 mod chaos;
 mod crash;
 mod driver;
+mod faults;
 mod listing;
+mod time;
 mod unwritable;
 
 /// A daemon on a pretended host.
@@ -122,4 +125,12 @@ fn spec() -> SandboxSpec {
 
 fn spec_for(timeout: Duration) -> SandboxSpec {
     SandboxSpec { timeout: Some(timeout), ..spec() }
+}
+
+/// Starts a call that is answered later.
+fn begin<F>(bench: &Bench, call: impl FnOnce(Sandboxes) -> F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(call(bench.sandboxes.clone()))
 }

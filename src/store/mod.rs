@@ -94,14 +94,15 @@ impl Store {
         quarantine::load_all(&mut self.lock())
     }
 
-    /// The id ranges of all records, without looking at anything else in them.
+    /// The id ranges of all records, without looking at anything else in them. What no id can be is left out: such a
+    /// row is [set aside](Self::load_all).
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn id_bases(&self) -> Result<Vec<u32>, StoreError> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare("SELECT id_base FROM record WHERE id_base IS NOT NULL").map_err(StoreError::Read)?;
+        let bases = "SELECT id_base FROM record WHERE id_base BETWEEN 0 AND 4294967295";
+        let mut statement = connection.prepare(bases).map_err(StoreError::Read)?;
         let bases = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
         bases.map_err(StoreError::Read)
     }

@@ -1,5 +1,7 @@
 //! `POST /sandboxes`.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,11 +10,16 @@ use chrono::Utc;
 
 use super::spec::{self, Rules};
 use crate::api::error::ApiError;
+use crate::api::fields::shown;
 use crate::api::json::JsonBody;
 use crate::api::state::ApiState;
 use crate::api::types::SandboxBody;
+use crate::image::Image;
 use crate::model::Phase;
 use crate::sandbox::{Denial, LifecycleConfig};
+
+/// Images that a refusal names.
+const MOST_NAMES: usize = 10;
 
 /// 202 once the sandbox runs, or once it is known why it does not: its status says so, and it can be read and deleted.
 pub async fn create(State(state): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, ApiError> {
@@ -42,6 +49,28 @@ fn architecture() -> &'static str {
     }
 }
 
-fn refusal(_state: &ApiState, denial: Denial) -> ApiError {
-    ApiError::denied(denial, "DOCKER::SANDBOX_START_FAILED")
+fn refusal(state: &ApiState, denial: Denial) -> ApiError {
+    match denial {
+        Denial::ImageNotFound { image, .. } => image_not_found(&image, &state.images.list()),
+        other => ApiError::denied(other, "DOCKER::SANDBOX_START_FAILED"),
+    }
+}
+
+/// Says what to do about it, and what could have been meant.
+fn image_not_found(image: &str, here: &[Arc<Image>]) -> ApiError {
+    let names: Vec<&str> = here.iter().map(|image| image.name.as_str()).filter(|name| !name.is_empty()).collect();
+    let listed = match names.as_slice() {
+        [] => "There are no images here yet".to_owned(),
+        few if few.len() <= MOST_NAMES => format!("Here are: {}", few.join(", ")),
+        many => format!(
+            "Here are {}, among them: {}",
+            many.len(),
+            many.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let import = "`bivouac image import PATH --name NAME` or POST /v1/images/import";
+    let image = shown(image);
+    let message =
+        format!("Image {image} is not on this host, and this version pulls none: import it with {import}. {listed}.");
+    ApiError::refused("SANDBOX::IMAGE_NOT_FOUND", message)
 }

@@ -1,3 +1,5 @@
+//! The configuration, from files, variables and flags.
+
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;

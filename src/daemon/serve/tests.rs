@@ -1,3 +1,5 @@
+//! Connections over a real socket, answered by small routers.
+
 use axum::routing::{get, post};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;

@@ -23,6 +23,10 @@ impl Held {
         self.0.insert(id, sandbox);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn holds(&self, id: &SandboxId) -> bool {
         self.0.contains_key(id)
     }

@@ -25,8 +25,10 @@ const NAMESPACES: u64 =
 
 /// Runs the launcher on a listening `SOCK_SEQPACKET` socket that was given as standard input.
 ///
+/// It ends when no daemon is there any more and no sandbox is left either.
+///
 /// # Errors
-/// A step of the set-up that failed; once it serves, it serves until it is killed.
+/// A step of the set-up that failed.
 pub fn run(anchor: &Path) -> Step<()> {
     let single = SingleThreaded::prove().step("check for threads")?;
     let listener = take_listener()?;
@@ -42,10 +44,12 @@ pub fn run(anchor: &Path) -> Step<()> {
         children: watch_children()?,
         daemons: Vec::new(),
         held: Held::default(),
+        had_daemon: false,
     };
-    loop {
+    while launcher.is_needed() {
         launcher.turn();
     }
+    Ok(())
 }
 
 /// Moves the listener off the standard streams, which become `/dev/null` for good.
@@ -73,9 +77,15 @@ struct Launcher {
     /// Connections: one, or two while a daemon takes over from another.
     daemons: Vec<OwnedFd>,
     held: Held,
+    had_daemon: bool,
 }
 
 impl Launcher {
+    /// A daemon that connects in the very moment of the end sees its connection close, and starts another launcher.
+    fn is_needed(&self) -> bool {
+        !self.had_daemon || !self.daemons.is_empty() || !self.held.is_empty()
+    }
+
     fn turn(&mut self) {
         let ready = self.wait();
         let mut ready = ready.into_iter();
@@ -113,6 +123,7 @@ impl Launcher {
             && let Ok(daemon) = sys::adopt_fd(number)
         {
             self.daemons.push(daemon);
+            self.had_daemon = true;
         }
     }
 

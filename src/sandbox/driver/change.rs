@@ -102,7 +102,8 @@ impl Driver {
 
     fn become_state(&mut self, next: State) {
         if next.phase() != self.state.phase() {
-            tracing::info!(from = %self.state.phase(), to = %next.phase(), reason = next.status.reason.as_str(), "sandbox changed");
+            let (reason, message) = (next.status.reason.as_str(), &next.status.message);
+            tracing::info!(from = %self.state.phase(), to = %next.phase(), reason, message, "the sandbox changed");
         }
         self.state = next;
         if !self.state.watches_end() && !self.state.in_transition() {

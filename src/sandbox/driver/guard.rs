@@ -36,7 +36,7 @@ impl Driver {
     pub async fn recover(&mut self) {
         loop {
             (self.work, self.life, self.asker, self.held) = (None, None, None, None);
-            self.state.work = None;
+            (self.fault, self.state.work) = (None, None);
             let rest = FIRST_REST.saturating_mul(1 << self.panics.min(16)).min(LONGEST_REST);
             self.panics = self.panics.saturating_add(1);
             tokio::time::sleep(rest).await;

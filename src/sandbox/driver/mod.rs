@@ -67,7 +67,7 @@ enum Event {
     Happened(Outcome),
     Called(Call),
     Alarm,
-    /// Nobody can call any more, or the daemon stops: leave the sandbox as it is.
+    /// The daemon stops, or nobody can call any more: leave the sandbox as it is.
     Over,
 }
 
@@ -142,14 +142,15 @@ impl Driver {
         let Self { work, life, inbox, closing, state, held, .. } = self;
         let idle = work.is_none();
         let may_leave = idle || state.work == Some(Work::Rest);
-        // In this order, so that a sandbox under a storm of calls still sees its end and its hour.
+        // In this order, so that a sandbox under a storm of calls still sees its end and its hour. When the last handle
+        // on the sandboxes is dropped, so is the sender of `closing`, and waiting for it ends as well.
         tokio::select! {
             biased;
             outcome = finished(work) => Event::Happened(outcome),
             outcome = ended(life), if state.watches_end() && idle => Event::Happened(outcome),
             () = sleep(nap) => Event::Alarm,
             _ = closing.wait_for(|closing| *closing), if may_leave => Event::Over,
-            call = inbox.recv(), if held.is_none() => call.map_or(Event::Over, Event::Called),
+            Some(call) = inbox.recv(), if held.is_none() => Event::Called(call),
         }
     }
 

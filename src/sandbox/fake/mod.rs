@@ -5,6 +5,7 @@
 //! ([`violations`](FakeHost::violations)).
 
 mod clock;
+mod host;
 mod script;
 mod world;
 
@@ -12,19 +13,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::sync::watch;
-
-use super::{End, Host, HostError, IdBase, Launched, Life};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+use super::{End, IdBase};
+use crate::model::{Exit, SandboxId};
 use clock::Clock;
 use script::Script;
-use world::{Turn, World};
+use world::World;
 
 pub use script::{Behaviour, Step};
-
-/// How many users and groups a sandbox has.
-const RANGE: IdBase = 65_536;
 
 /// One daemon's view of the pretended host.
 #[derive(Debug)]
@@ -143,161 +138,11 @@ impl FakeHost {
     pub fn violations(&self) -> Vec<String> {
         lock(&self.world).violations.clone()
     }
-
-    /// A turn on a sandbox: as long as it is held, no other call on the sandbox is expected.
-    fn turn(&self, step: Step, id: &SandboxId) -> Turn {
-        let behaviour = lock(&self.script).next(step, id);
-        assert!(!behaviour.panic, "the script says that {step:?} panics");
-        Turn::take(&self.world, id, step, behaviour)
-    }
 }
 
 impl Default for FakeHost {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-#[async_trait]
-impl Host for FakeHost {
-    fn boot_id(&self) -> &str {
-        &self.boot_id
-    }
-
-    fn boot_nanos(&self) -> u64 {
-        self.clock.boot_nanos()
-    }
-
-    fn unix_nanos(&self) -> i64 {
-        self.clock.unix_nanos()
-    }
-
-    async fn check_image(&self, image: &str) -> Result<(), HostError> {
-        if lock(&self.world).missing_images.contains(image) {
-            return Err(HostError { reason: Reason::ImageNotFound, message: format!("find image {image}: not here") });
-        }
-        Ok(())
-    }
-
-    async fn reserve(&self) -> Result<IdBase, HostError> {
-        let mut taken = lock(&self.taken);
-        // The lowest that is free, so that ranges are used again as soon as they can be.
-        let free = (1..60_000).map(|number| number * RANGE).find(|base| !taken.contains(base));
-        let free = free.ok_or_else(|| HostError { reason: Reason::StartFailed, message: "no id range".to_owned() })?;
-        taken.insert(free);
-        Ok(free)
-    }
-
-    fn claim(&self, base: IdBase) {
-        if !lock(&self.taken).insert(base) {
-            lock(&self.world).violations.push(format!("range {base} was claimed twice"));
-        }
-    }
-
-    fn release(&self, base: IdBase) {
-        let mut world = lock(&self.world);
-        if !lock(&self.taken).remove(&base) {
-            world.violations.push(format!("range {base} was released and not taken"));
-        }
-        world.check_unused(base);
-    }
-
-    async fn launch(&self, id: &SandboxId, base: IdBase, _spec: &SandboxSpec) -> Result<Launched, HostError> {
-        if !lock(&self.taken).contains(&base) {
-            lock(&self.world).violations.push(format!("{id} was launched on range {base}, which is not taken"));
-        }
-        let turn = self.turn(Step::Launch, id);
-        // One that fails fails half way, and leaves what it made.
-        let parts = if turn.behaviour.fail.is_some() { &world::PARTS[..3] } else { &world::PARTS[..] };
-        for part in parts {
-            lock(&self.world).add(id, base, part);
-            pass(turn.behaviour.delay / 6).await;
-        }
-        turn.verdict()?;
-        lock(&self.world).launched(id)
-    }
-
-    async fn adopt(&self, id: &SandboxId, base: IdBase, proof: &str) -> Result<Launched, HostError> {
-        let turn = self.turn(Step::Adopt, id);
-        pass(turn.behaviour.delay).await;
-        turn.verdict()?;
-        lock(&self.world).adopt(id, base, proof)
-    }
-
-    async fn freeze(&self, id: &SandboxId) -> Result<(), HostError> {
-        self.set_frozen(Step::Freeze, id, true).await
-    }
-
-    async fn thaw(&self, id: &SandboxId) -> Result<(), HostError> {
-        self.set_frozen(Step::Thaw, id, false).await
-    }
-
-    async fn is_frozen(&self, id: &SandboxId) -> Result<bool, HostError> {
-        let turn = self.turn(Step::IsFrozen, id);
-        pass(turn.behaviour.delay).await;
-        turn.verdict()?;
-        lock(&self.world).is_frozen(id)
-    }
-
-    async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError> {
-        let behaviour = lock(&self.script).next(Step::Signal, id);
-        pass(behaviour.delay).await;
-        behaviour.fail.map_or_else(|| lock(&self.world).signal(id, signal), Err)
-    }
-
-    async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
-        self.remove(Step::Stop, id, base, world::LOGS).await
-    }
-
-    async fn destroy(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
-        self.remove(Step::Destroy, id, base, "").await
-    }
-
-    async fn sweep(&self, known: &[SandboxId]) -> Vec<String> {
-        lock(&self.world).sweep(known)
-    }
-}
-
-impl FakeHost {
-    /// Half of the time passes before the kernel has done it and half after, as for a daemon killed at either point.
-    async fn set_frozen(&self, step: Step, id: &SandboxId, frozen: bool) -> Result<(), HostError> {
-        let turn = self.turn(step, id);
-        pass(turn.behaviour.delay / 2).await;
-        turn.verdict()?;
-        lock(&self.world).set_frozen(id, frozen)?;
-        pass(turn.behaviour.delay / 2).await;
-        Ok(())
-    }
-
-    async fn remove(&self, step: Step, id: &SandboxId, base: IdBase, keep: &str) -> Result<(), HostError> {
-        let turn = self.turn(step, id);
-        let parts = world::PARTS.into_iter().rev().filter(|part| *part != keep);
-        // One that fails has removed the processes and nothing else.
-        for part in parts.take(if turn.behaviour.fail.is_some() { 1 } else { usize::MAX }) {
-            lock(&self.world).remove(id, base, part);
-            pass(turn.behaviour.delay / 6).await;
-        }
-        turn.verdict()
-    }
-}
-
-/// The living side of a pretended sandbox.
-struct FakeLife(watch::Receiver<Option<End>>);
-
-#[async_trait]
-impl Life for FakeLife {
-    async fn ended(&mut self) -> End {
-        let lost = End { exit: Exit::Unknown, oom_killed: false, lost: true };
-        match self.0.wait_for(Option::is_some).await {
-            Ok(end) => end.clone().unwrap_or(lost),
-            Err(_) => lost,
-        }
-    }
-}
-
-async fn pass(time: Duration) {
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
     }
 }
 

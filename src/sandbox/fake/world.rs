@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::{Behaviour, FakeLife, Step, lock};
+use super::host::FakeLife;
+use super::{Behaviour, Step, lock};
 use crate::model::{Exit, Reason, SandboxId};
 use crate::sandbox::{End, HostError, IdBase, Launched};
 

@@ -118,6 +118,12 @@ impl LinuxHost {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cgroups.close();
+    }
+}
+
 impl Inner {
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<Guest>>> {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)

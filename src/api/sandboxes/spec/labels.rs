@@ -29,7 +29,7 @@ pub fn read(body: &Fields<'_>) -> Result<BTreeMap<String, String>, ApiError> {
 
 /// A merge patch of labels: text sets a label, null removes it.
 pub fn read_patch(body: &Fields<'_>) -> Result<BTreeMap<String, Option<String>>, ApiError> {
-    let patch = body.nullable_texts(|key| shown(key))?;
+    let patch = body.nullable_texts(shown)?;
     for (key, value) in &patch {
         if key.starts_with(RESERVED) {
             let message = format!("Metadata key '{}' is reserved ({RESERVED} prefix).", brief(key));

@@ -285,3 +285,50 @@ fn volumes_by_their_codes() {
     refuses(json!({"volumes": ["v"]}), PARAMETER, "volumes[0] must be an object");
     refuses(json!({"volumes": {}}), PARAMETER, "volumes must be an array");
 }
+
+/// Any JSON of a few levels, with the texts and numbers that parsers stumble over.
+fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let texts = prop_oneof![any::<String>(), Just("\0".to_owned()), Just("9".repeat(40)), Just("-1Gi".to_owned())];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        texts.clone().prop_map(Value::from),
+    ];
+    let keys = prop_oneof![texts, "uri|path|host|pvc|name|mountPath|cpu|memory|pids|os|arch|enabled|poolRef"];
+    leaf.prop_recursive(3, 24, 4, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map(keys.clone(), inner, 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+const FIELDS: &str = "image|snapshotId|templateId|platform|timeout|resourceLimits|resourceRequests|env|metadata|lifecycle|\
+                      entrypoint|networkPolicy|credentialProxy|secureAccess|volumes|extensions";
+
+proptest::proptest! {
+    #[test]
+    fn any_value_of_any_field_is_accepted_or_refused_politely(field in FIELDS, value in any_json()) {
+        let mut body = request(json!({}));
+        body[&field] = value;
+        match read(&body, &rules()) {
+            Ok(spec) => {
+                proptest::prop_assert!(!spec.entrypoint.is_empty() && !spec.image.trim().is_empty());
+                proptest::prop_assert!(spec.timeout.is_none_or(|timeout| timeout.as_secs() >= 60));
+            }
+            Err(error) => {
+                proptest::prop_assert!(error.status().is_client_error(), "{}", error.message());
+                proptest::prop_assert!(error.message().len() < 2000, "{}", error.message());
+            }
+        }
+    }
+
+    #[test]
+    fn any_document_is_refused_politely(value in any_json()) {
+        proptest::prop_assert!(read(&value, &rules()).is_err());
+    }
+}

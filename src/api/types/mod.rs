@@ -1,12 +1,16 @@
 //! Answers as they are on the wire. A field without a value is left out: generated clients break on an explicit null.
 
+mod image;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::time;
+use crate::api::time;
 use crate::model::{Phase, Platform, Status};
 use crate::sandbox::Sandbox;
+
+pub use image::{ImageDocument, ImageList};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
