@@ -57,7 +57,9 @@ fn calls() -> BTreeMap<&'static str, String> {
     attempt("pidfd_getfd", libc::SYS_pidfd_getfd, [0, 0, 0, 0, 0, 0]);
     attempt("memfd_secret", libc::SYS_memfd_secret, [0, 0, 0, 0, 0, 0]);
     attempt("ptrace PID 1", libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), 1, 0, 0, 0, 0]);
-    attempt("read PID 1", libc::SYS_process_vm_readv, [1, 0, 0, 0, 0, 0]);
+    let (mut into, mut from) = ([0_u64; 1], [0x1000_u64, 8]);
+    let into = [into.as_mut_ptr() as u64, 8];
+    attempt("read PID 1", libc::SYS_process_vm_readv, [1, into.as_ptr() as u64, 1, from.as_mut_ptr() as u64, 1, 0]);
     attempt("no address randomisation", libc::SYS_personality, [0x004_0000, 0, 0, 0, 0, 0]);
     attempt("TIOCSTI", libc::SYS_ioctl, [0, libc::TIOCSTI, tmp, 0, 0, 0]);
     attempt("TIOCLINUX", libc::SYS_ioctl, [0, 0x541C, tmp, 0, 0, 0]);

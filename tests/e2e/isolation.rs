@@ -11,6 +11,9 @@ use crate::harness::Daemon;
 /// SETUID, SETPCAP, NET_BIND_SERVICE, SYS_CHROOT, SETFCAP.
 const CAPABILITIES: &str = "00000000800405fb";
 
+/// The probe is a Rust program, and those ignore `SIGPIPE` themselves.
+const SIGPIPE_ALONE: &str = "0000000000001000";
+
 fn probe(daemon: &Daemon, what: &str) -> (String, Value) {
     let sandbox = daemon.create(&["/bin/probe", what]);
     let status = sandbox.ended();
@@ -28,7 +31,7 @@ fn the_posture_is_as_documented() {
         "Umask": "0022", "Uid": "0 0 0 0", "Gid": "0 0 0 0", "Groups": "0", "CapInh": "0000000000000000",
         "CapPrm": CAPABILITIES, "CapEff": CAPABILITIES, "CapBnd": CAPABILITIES, "CapAmb": "0000000000000000",
         "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "1", "SigBlk": "0000000000000000",
-        "SigIgn": "0000000000000000", "PPid": "1",
+        "SigIgn": SIGPIPE_ALONE, "PPid": "1",
     });
     assert_eq!(found["status"], status);
     for (field, expected) in [
@@ -116,7 +119,6 @@ fn mounts_and_devices_are_as_documented() {
         ("/dev/shm", "tmpfs", "rw,nosuid,nodev,noexec"),
         ("/dev/mqueue", "mqueue", "rw,nosuid,nodev,noexec"),
         ("/proc/sys", "proc", "ro,nosuid,nodev,noexec"),
-        ("/proc/sysrq-trigger", "proc", "ro,nosuid,nodev,noexec"),
     ] {
         let [_, found_kind, found_options] = of(point);
         let found_options: BTreeSet<&str> = found_options.split(',').filter(|option| *option != "relatime").collect();
@@ -146,8 +148,6 @@ fn what_must_fail_fails() {
         let expected = match name.as_str() {
             "clone3" | "beyond the table" => "ENOSYS",
             "chown outside" | "setuid outside" => "EINVAL",
-            // A character device 0:0 is what overlay calls a removed file; making one takes nothing and gives nothing.
-            "mknod whiteout" => "ok",
             _ => "EPERM",
         };
         assert_eq!(outcome, expected, "{name}");
@@ -182,7 +182,7 @@ fn two_sandboxes_do_not_see_each_other() {
     reader.ended();
     let log = reader.log();
     assert!(!log.contains("mine"), "{log}");
-    assert_eq!(log.lines().filter(|line| line.starts_with("/proc/")).count(), 3, "{log}");
+    assert_eq!(log.lines().filter(|line| line.starts_with("/proc/")).count(), 2, "{log}");
     assert_eq!(writer.state(), "Running");
 }
 

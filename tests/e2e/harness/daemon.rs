@@ -14,7 +14,7 @@ use super::able::{able, cgroup_mounts, unified};
 use super::http::Client;
 use super::image::{IMAGE, archive};
 use super::oracle::Snapshot;
-use super::wait::until;
+use super::wait::{tried, until};
 
 /// Short times, so that nobody waits for minutes: a sandbox may live a second, and is forgotten as soon as it is gone.
 const CONFIG: &str = "[lifecycle]\nmin_timeout_seconds = 1\nterminated_retention_seconds = 1\n";
@@ -175,7 +175,9 @@ impl Daemon {
 
     /// A look at the host once everything that is made beforehand is there: a first sandbox has come and gone.
     pub fn settled(&self) -> Snapshot {
-        self.create(&["true"]).delete();
+        let first = self.create(&["true"]);
+        self.client.get(&first.path("logs?follow=true")).expect_success();
+        first.delete();
         let mut last = self.snapshot();
         until("settled", || {
             let now = self.snapshot();
@@ -209,28 +211,29 @@ impl Drop for Daemon {
             // It may have ended since.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        for (kind, mount) in cgroup_mounts() {
-            remove_cgroup(&mount.join(&self.cgroup), kind == "cgroup2");
+        if let Some(mount) = unified() {
+            // What is paused cannot end by itself; here it can be killed. Nothing is there when no sandbox was.
+            drop(fs::write(mount.join(&self.cgroup).join("cgroup.kill"), "1"));
+        }
+        for (_, mount) in cgroup_mounts() {
+            remove_cgroup(&mount.join(&self.cgroup));
         }
     }
 }
 
-/// Kills what is in a cgroup and removes it with everything below.
-fn remove_cgroup(dir: &Path, unified: bool) {
+/// Removes a cgroup with everything below, once its processes have gone.
+fn remove_cgroup(dir: &Path) {
     if !dir.exists() {
         return;
     }
-    if unified {
-        drop(fs::write(dir.join("cgroup.kill"), "1"));
-    }
     let children = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    children.filter(|path| path.is_dir()).for_each(|path| remove_cgroup(&path, false));
-    if std::thread::panicking() {
-        drop(fs::remove_dir(dir));
-        return;
-    }
-    until("removed", || match fs::remove_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", dir.display())),
+    children.filter(|path| path.is_dir()).for_each(|path| remove_cgroup(&path));
+    let removed = tried(Duration::from_secs(10), || match fs::remove_dir(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
         _ => Ok(()),
     });
+    if let Err(error) = removed {
+        // A second panic would hide the first.
+        assert!(std::thread::panicking(), "{} cannot be removed: {error}", dir.display());
+    }
 }

@@ -114,12 +114,11 @@ fn descriptors(pid: i32) -> BTreeSet<String> {
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
         let target = fs::read_link(entry.path()).map(|path| path.display().to_string()).unwrap_or_default();
-        let kind = target.split([':', '[']).next().unwrap_or_default().to_owned();
-        // Connections come and go with the clients.
-        if kind != "socket" && !kind.starts_with("/proc") {
-            *kinds
-                .entry(if kind.starts_with('/') && !kind.contains(".db") { "file".to_owned() } else { kind })
-                .or_default() += 1;
+        // `net:[4026531840]`, `anon_inode:[eventpoll]`, a path.
+        let kind = if target.starts_with('/') { "file" } else { target.trim_end_matches(|c: char| !c.is_alphabetic()) };
+        // Connections come and go with the clients, and with them what the runtime needs to wait for files.
+        if !kind.starts_with("socket") {
+            *kinds.entry(kind.to_owned()).or_default() += 1;
         }
     }
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

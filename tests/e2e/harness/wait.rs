@@ -13,13 +13,17 @@ pub fn until<T>(what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
 }
 
 /// As [`until`], with a deadline of its own.
-pub fn until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+pub fn until_within<T>(patience: Duration, what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
+    tried(patience, ask).unwrap_or_else(|seen| panic!("not {what} after {patience:?}; last seen: {seen}"))
+}
+
+/// The answer, or what was seen last when the deadline passed.
+pub fn tried<T>(patience: Duration, mut ask: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let start = Instant::now();
     loop {
         match ask() {
-            Ok(answer) => return answer,
-            Err(seen) if start.elapsed() > patience => panic!("not {what} after {patience:?}; last seen: {seen}"),
-            Err(_) => thread::sleep(STEP),
+            Err(_) if start.elapsed() < patience => thread::sleep(STEP),
+            answer => return answer,
         }
     }
 }
