@@ -1,4 +1,69 @@
-//! Bivouac runs programs in isolated sandboxes on a bare Linux host.
+//! Bivouac runs programs in isolated sandboxes on a bare Linux host, behind the OpenSandbox API.
+//!
+//! This page is the architecture. Each module's own page says how its part is done and why.
+//!
+//! # Processes
+//!
+//! ```text
+//! bivouac serve               the daemon: HTTP, images, records, one driver task for each sandbox
+//!   |  SOCK_SEQPACKET
+//!   +- bivouac-init namespaces   makes user and network namespaces ahead of creates; ends with the daemon
+//!   |
+//! bivouac-init launch         the launcher: single-threaded, parent of every sandbox's first process; outlives the daemon
+//!   +- PID 1 of a sandbox        a fork of the launcher: builds the root, drops to nobody's id, starts the entrypoint
+//!        +- the entrypoint          the user's program
+//! ```
+//!
+//! The daemon never forks. What takes a kernel long (namespaces) is prepared ahead, and what would take a large process
+//! long (a fork) is done by a small one. A daemon that dies takes nobody with it: the launcher keeps, for each sandbox, the
+//! pidfd of PID 1 and the daemon's end of its control socket, and hands them to the next daemon, which believes them only
+//! after it has checked process id, start time and a nonce against its records.
+//!
+//! # How a sandbox comes to life
+//!
+//! 1. [`api`]: JSON becomes a [`model::SandboxSpec`]; every error of the input is found here.
+//! 2. [`sandbox`]: a prepared slot (id range, namespaces, shifted layers) is taken, the record is written as `Pending`, with
+//!    everything from which the sandbox could be removed again.
+//! 3. [`sandbox::linux`]: directory, overlay root, cgroups with limits, and a [`proto::LaunchPlan`] made by a pure function.
+//! 4. [`runtime::launch`]: the launcher clones the first process, straight into its cgroup.
+//! 5. [`agent`]: that process mounts, pivots, enters the user namespace, forks the entrypoint, which joins the limits, drops
+//!    everything it does not need, loads the seccomp filter and executes the user's program. A step that fails is named, with
+//!    its call and errno.
+//! 6. [`guest`]: PID 1 says that it is ready; the record becomes `Running`; the client has its answer.
+//!
+//! No step of this waits for a disk: records are committed to a write-ahead log that another thread syncs, because a
+//! power cut ends every sandbox anyway.
+//!
+//! # Isolation, in one paragraph
+//!
+//! Every sandbox has a user namespace of its own with 65,536 host ids that nobody else has, so root inside is nobody
+//! outside. Mount, PID, IPC, UTS and cgroup namespaces belong to the *host's* user namespace: capabilities inside cannot
+//! change them even if seccomp and the bounding set failed. Image layers are shared, read-only, and shifted by idmapped
+//! mounts; what is written goes to a directory owned by the sandbox's own ids below a directory that only root may enter.
+//! `no_new_privs`, a seccomp allow list for the native ABI only, eleven capabilities, masked and read-only kernel paths, six
+//! devices, limits on memory, CPU and processes. What is not protected against: bugs of the kernel, which is shared, and
+//! side channels.
+//!
+//! # State
+//!
+//! One driver task makes all changes of a sandbox's state. What it does is decided by a pure function
+//! (`sandbox::machine`), recorded in SQLite ([`store`]) before it is done, and undone from the record alone. Time to live is
+//! counted on a clock that nobody sets.
+//!
+//! # Floors
+//!
+//! Imports go down only, and never to a neighbour on the same floor; `tests/tidy.rs` checks it.
+//!
+//! ```text
+//! 6  cli        daemon (config, assembly, run)      programs: bivouac, bivouac-init
+//! 5  api        console
+//! 4  sandbox    (lifecycle: machine, drivers, registry, adoption, expiry; linux: the real host)
+//! 2  image      store      guest (client of PID 1)      runtime (plan, launch, namespaces, cgroup, root)
+//! 1  proto (daemon, launcher, PID 1)      agent (PID 1 itself)
+//! 0  sys (every system call, the only unsafe)      model (ids, specifications, states, limits)
+//! ```
+//!
+//! Everything that `bivouac-init` needs builds without the `daemon` feature: no tokio, no HTTP, no SQLite.
 
 pub mod agent;
 pub mod model;

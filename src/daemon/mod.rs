@@ -2,6 +2,7 @@
 //!
 //! Floor 6. [`run`] reads as the story of a start.
 
+mod base;
 mod config;
 mod failure;
 mod listen;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::Unenforceable;
-use super::{Config, StartFailure};
+use super::{Config, StartFailure, base};
 use crate::image::{ImageStore, UnpackLimits};
 use crate::runtime::plan::PlanSettings;
 use crate::sandbox::Host;
@@ -27,6 +27,7 @@ pub struct Parts {
 /// [`StartFailure::Unfit`] when this host cannot run sandboxes.
 pub fn assemble(config: &Config) -> Result<Parts, StartFailure> {
     let (images, store) = stores(config)?;
+    base::ensure(&images, &env::current_exe().unwrap_or_default());
     let host = host(config, &images, &store)?;
     Ok(Parts { images, store, host })
 }

@@ -12,6 +12,8 @@ pub struct Proof {
     /// Field 22 of `/proc/PID/stat`: clock ticks since boot.
     pub start_ticks: u64,
     pub nonce: String,
+    /// Digest of the image whose layers are the sandbox's root: they are held for it again.
+    pub image: String,
 }
 
 impl Proof {

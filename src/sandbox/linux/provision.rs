@@ -50,7 +50,12 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
     let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
     let Holding { pid, pidfd, control } = inner.launcher.launch(id, &fds).map_err(launcher_failed)?;
     let start_ticks = proof::start_ticks(pid).unwrap_or_default();
-    Ok(Born { proof: Proof { pid, start_ticks, nonce }, pidfd, control, notes: cgroups.notes })
+    Ok(Born {
+        proof: Proof { pid, start_ticks, nonce, image: image.digest.clone() },
+        pidfd,
+        control,
+        notes: cgroups.notes,
+    })
 }
 
 fn write_plan(
@@ -76,6 +81,11 @@ pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holdi
         return Err(lost("find PID 1 again: the process that was recorded has ended"));
     }
     let frozen = inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))?;
+    match inner.images.find(&proof.image) {
+        Ok(image) => inner.images.hold(&image, id.as_str()),
+        // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
+        Err(error) => tracing::warn!(%error, "the image of a running sandbox is not in the store"),
+    }
     Ok((holding, frozen))
 }
 
