@@ -270,17 +270,16 @@ impl<'l, R: Input> TarReader<'l, R> {
         if kind != Kind::File && stored != 0 {
             return Err(bad("a link, directory or device says that it has data"));
         }
+        // Also where a PAX record overrides it: other readers refuse what is no number.
+        let mtime = number::signed(&header.mtime).ok_or_else(|| bad("its time is not a number"))?;
         let mut member = Member {
             kind,
             name: pax.path.or(extended.name).unwrap_or_else(|| fields.name.clone()),
             link: pax.linkpath.or(extended.link).unwrap_or_else(|| fields.link.clone()),
             mode: u32::try_from(fields.number(&header.mode, "mode", &at)? & 0o7777).unwrap_or(0),
-            uid: pax.uid.map_or_else(|| fields.number(&header.uid, "uid", &at), Ok)?,
-            gid: pax.gid.map_or_else(|| fields.number(&header.gid, "gid", &at), Ok)?,
-            mtime: match pax.mtime {
-                Some(time) => time,
-                None => (number::signed(&header.mtime).ok_or_else(|| bad("its time is not a number"))?, 0),
-            },
+            uid: pax.uid.unwrap_or(fields.number(&header.uid, "uid", &at)?),
+            gid: pax.gid.unwrap_or(fields.number(&header.gid, "gid", &at)?),
+            mtime: pax.mtime.unwrap_or((mtime, 0)),
             stored,
             size: stored,
             regions: None,
