@@ -206,6 +206,20 @@ fn fifty_at_once() {
     daemon.check_left(&before);
 }
 
+/// Kernels before 6.15 mount layers by their paths; any kernel can.
+#[test]
+fn the_way_of_older_kernels_works_too() {
+    let name = "the_way_of_older_kernels_works_too";
+    let Some(daemon) = Daemon::start_with(name, "overlay_by_paths = true\n") else { return };
+    let before = daemon.settled();
+    let sandbox = daemon.create(&["sh", "-c", "echo $(id -u) > /etc/x; cat /etc/x; ls -d /bin/sh"]);
+    assert_eq!(sandbox.ended()["exitCode"], 0);
+    assert_eq!(sandbox.log(), "0\n/bin/sh\n");
+    sandbox.delete();
+    sandbox.until_unknown();
+    daemon.check_left(&before);
+}
+
 #[test]
 fn calls_that_race_leave_nothing() {
     let Some(daemon) = Daemon::start("calls_that_race_leave_nothing") else { return };

@@ -33,7 +33,7 @@ impl Daemon {
         Self::start_with(test, "")
     }
 
-    /// As [`start`](Self::start), with more lines of configuration.
+    /// As [`start`](Self::start), with more lines of configuration; they begin in the section `[runtime]`.
     pub fn start_with(test: &str, config: &str) -> Option<Self> {
         if !able(test) {
             return None;
@@ -48,7 +48,7 @@ impl Daemon {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::Builder::new().prefix("bivouac-test-").tempdir().expect("a scratch directory");
         let cgroup = format!("bivouac-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let text = format!("{CONFIG}{config}\n[runtime]\ncgroup_parent = \"{cgroup}\"\n");
+        let text = format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\n{config}");
         fs::write(dir.path().join("config.toml"), text).expect("written");
         let client = Client::unix(&dir.path().join("api.sock"));
         Self { dir, cgroup, client, child: None }
