@@ -125,11 +125,15 @@ pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     }
 }
 
-/// Gives every signal its default action: ignored signals stay ignored through `execve(2)`, and the Rust runtime
-/// ignores `SIGPIPE`.
+/// Gives every signal its default action: ignored signals stay ignored through `execve(2)`. The Rust runtime ignores
+/// `SIGPIPE`, and `posix_spawn` of the C library its own two, which `signal(2)` of the library then refuses to change.
 pub fn reset_signals() {
-    for signal in nix::sys::signal::Signal::iterator() {
-        // SAFETY: SIG_DFL runs no code of ours. SIGKILL and SIGSTOP answer EINVAL, which is as good.
-        unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
+    /// The kernel's own `struct sigaction`, all zero: `SIG_DFL`, no flags, an empty mask (32 bytes at most).
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in 1..=64 {
+        let none = std::ptr::null::<u64>();
+        // SAFETY: reads DEFAULT and sets SIG_DFL, which runs no code of ours. SIGKILL and SIGSTOP answer EINVAL, which
+        // is as good.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), none, size_of::<u64>()) };
     }
 }

@@ -22,7 +22,8 @@ fn check_file(file: &File) -> Vec<Problem> {
         problems
             .push(file.problem(0, format!("{length} lines; a file has at most {LONGEST}, and 100 to 250 are better")));
     }
-    if file.is_rust() && !file.text.starts_with("//!") {
+    // The name of a unit test's file says what it is for.
+    if file.is_rust() && !file.path.ends_with("/tests.rs") && !file.text.starts_with("//!") {
         problems.push(file.problem(1, "the file does not open with what it is for (`//!`)"));
     }
     // Written in two pieces, so that this file does not find itself.

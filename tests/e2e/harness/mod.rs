@@ -1,0 +1,15 @@
+//! What the tests need: a daemon, a client, an image, a look at the host, and a way to wait.
+
+mod able;
+mod daemon;
+mod http;
+mod image;
+mod oracle;
+mod sandbox;
+mod wait;
+
+pub use daemon::Daemon;
+pub use http::{Client, Response};
+pub use image::IMAGE;
+pub use oracle::Snapshot;
+pub use wait::until;

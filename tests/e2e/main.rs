@@ -1,0 +1,11 @@
+//! The real daemon on real sandboxes, from outside: every test starts a daemon of its own in a scratch directory, with a
+//! cgroup of its own, and at the end looks whether anything is left of it on the host.
+
+mod bad_input;
+mod chaos;
+mod cli;
+mod harness;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod restart;
