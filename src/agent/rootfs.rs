@@ -14,30 +14,51 @@ use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, chdir, fchdir, fchownat, pivot_root, symlinkat};
 
 use super::step::{Named, Step};
-use crate::proto::LaunchPlan;
+use crate::proto::SeedPlan;
 use crate::sys::{self, FsContext, MountAttr, TreeSource};
 
 const SAFE: MountAttr = MountAttr::NO_SUID.and(MountAttr::NO_DEV).and(MountAttr::NO_EXEC);
 
-/// Mounts everything, makes it the root of this process, and detaches the old one.
-///
-/// This process starts in a copy of the launcher's own small root (`runtime::launch::room`), whose entries `root`,
-/// `empty-file` and `empty-dir` are what to mount on and what hidden paths show.
-pub fn build_and_enter(root: &OwnedFd, plan: &LaunchPlan) -> Step<()> {
-    let own = open_room().step("open the launcher's root")?;
-    sys::move_mount_at(root.as_fd(), own.as_fd(), c"root").step("attach the root")?;
-    let proc = mount_on(root, c"proc", &FsContext::open(c"proc").step("mount /proc")?, SAFE).step("mount /proc")?;
-    let read_only = SAFE.and(MountAttr::READ_ONLY);
-    let sys_context = FsContext::open(c"sysfs").step("mount /sys")?;
-    let sysfs = mount_on(root, c"sys", &sys_context, read_only).step("mount /sys")?;
-    mount_dev(root, plan)?;
+/// Where the launcher's own small root (`runtime::launch::room`) lets things be mounted: the root, and the three kernel file
+/// systems until they are moved into it. `empty-file` and `empty-dir` beside them are what hidden paths show.
+pub const STAGE: [&str; 4] = ["/root", "/stage-proc", "/stage-sys", "/stage-dev"];
+
+/// The kernel file systems of a sandbox, mounted and masked, on the stage.
+#[derive(Debug)]
+pub struct Stage {
+    room: OwnedFd,
+    proc: OwnedFd,
+    sysfs: OwnedFd,
+    dev: OwnedFd,
+}
+
+/// Mounts what does not depend on the image.
+pub fn set_stage(plan: &SeedPlan) -> Step<Stage> {
+    let room = open_room().step("open the launcher's root")?;
+    let proc = mount_on(&room, c"stage-proc", &FsContext::open(c"proc").step("mount /proc")?, SAFE);
+    let proc = proc.step("mount /proc")?;
+    let sysfs = FsContext::open(c"sysfs").step("mount /sys")?;
+    let sysfs = mount_on(&room, c"stage-sys", &sysfs, SAFE.and(MountAttr::READ_ONLY)).step("mount /sys")?;
+    let dev = mount_dev(&room, plan)?;
     for path in &plan.masked_paths {
-        hide(&proc, &sysfs, &own, path).step(&format!("hide {path}"))?;
+        hide(&proc, &sysfs, &room, path).step(&format!("hide {path}"))?;
     }
     for path in &plan.read_only_paths {
         make_read_only(&proc, &sysfs, path).step(&format!("make {path} read-only"))?;
     }
-    enter(root).step("enter the root")
+    Ok(Stage { room, proc, sysfs, dev })
+}
+
+/// Attaches the root, moves the stage into it with everything that is mounted there, and makes it the root of all processes
+/// of this mount namespace.
+pub fn enter(root: &OwnedFd, stage: &Stage) -> Step<()> {
+    sys::move_mount_at(root.as_fd(), stage.room.as_fd(), c"root").step("attach the root")?;
+    for (mount, at) in [(&stage.proc, c"proc"), (&stage.sysfs, c"sys"), (&stage.dev, c"dev")] {
+        let moved =
+            open_below(root.as_fd(), at, OFlag::O_DIRECTORY).and_then(|to| sys::attach(mount.as_fd(), to.as_fd()));
+        moved.step("move the kernel file systems into the root")?;
+    }
+    change_root(root).step("enter the root")
 }
 
 /// By path, after the fork: a descriptor that the launcher opened would still mean its own mount namespace.
@@ -46,9 +67,9 @@ fn open_room() -> sys::Result<OwnedFd> {
     sys::told(nix::fcntl::open("/", flags, Mode::empty()), || "open(\"/\", O_PATH)".to_owned())
 }
 
-fn mount_on(root: &OwnedFd, at: &CStr, context: &FsContext, attributes: MountAttr) -> sys::Result<OwnedFd> {
+fn mount_on(dir: &OwnedFd, at: &CStr, context: &FsContext, attributes: MountAttr) -> sys::Result<OwnedFd> {
     let mount = context.mount(attributes)?;
-    let target = open_below(root.as_fd(), at, OFlag::O_DIRECTORY)?;
+    let target = open_below(dir.as_fd(), at, OFlag::O_DIRECTORY)?;
     sys::attach(mount.as_fd(), target.as_fd())?;
     Ok(mount)
 }
@@ -67,7 +88,7 @@ fn open_below(dir: BorrowedFd<'_>, path: &CStr, kind: OFlag) -> sys::Result<Owne
 ///
 /// The nodes are made right in it, before any process of the sandbox exists: making more takes `CAP_MKNOD` in the
 /// host's user namespace, which nothing inside has.
-fn mount_dev(root: &OwnedFd, plan: &LaunchPlan) -> Step<()> {
+fn mount_dev(room: &OwnedFd, plan: &SeedPlan) -> Step<OwnedFd> {
     let owner = plan.id_base.to_string();
     let context = FsContext::open(c"tmpfs").step("mount /dev")?;
     for (key, value) in [(c"mode", "755"), (c"size", "1m"), (c"nr_inodes", "4096"), (c"uid", &owner), (c"gid", &owner)]
@@ -75,13 +96,13 @@ fn mount_dev(root: &OwnedFd, plan: &LaunchPlan) -> Step<()> {
         context.string(key, &c_string(value)).step("mount /dev")?;
     }
     let attributes = MountAttr::NO_SUID.and(MountAttr::NO_EXEC);
-    let dev = mount_on(root, c"dev", &context, attributes).step("mount /dev")?;
+    let dev = mount_on(room, c"stage-dev", &context, attributes).step("mount /dev")?;
     make_nodes(&dev, plan.id_base).step("make the nodes of /dev")?;
     mount_pts(&dev, plan.id_base).step("mount /dev/pts")?;
     mount_shm(&dev, plan).step("mount /dev/shm")?;
     let mqueue = FsContext::open(c"mqueue").step("mount /dev/mqueue")?;
     mount_on(&dev, c"mqueue", &mqueue, SAFE).step("mount /dev/mqueue")?;
-    Ok(())
+    Ok(dev)
 }
 
 fn make_nodes(dev: &OwnedFd, owner: u32) -> sys::Result<()> {
@@ -126,7 +147,7 @@ fn mount_pts(dev: &OwnedFd, base: u32) -> sys::Result<()> {
     Ok(())
 }
 
-fn mount_shm(dev: &OwnedFd, plan: &LaunchPlan) -> sys::Result<()> {
+fn mount_shm(dev: &OwnedFd, plan: &SeedPlan) -> sys::Result<()> {
     let context = FsContext::open(c"tmpfs")?;
     let (owner, size) = (plan.id_base.to_string(), plan.shm_bytes.to_string());
     // One inode for each 4 KiB, as many as files of one page could fill.
@@ -141,12 +162,12 @@ fn mount_shm(dev: &OwnedFd, plan: &LaunchPlan) -> sys::Result<()> {
 }
 
 /// Lays an empty file or directory of the launcher's over a path of proc or sysfs; nothing to do if it is not there.
-fn hide(proc: &OwnedFd, sysfs: &OwnedFd, own: &OwnedFd, path: &str) -> sys::Result<()> {
+fn hide(proc: &OwnedFd, sysfs: &OwnedFd, room: &OwnedFd, path: &str) -> sys::Result<()> {
     let Some(target) = kernel_path(proc, sysfs, path)? else { return Ok(()) };
     let stat = sys::told(nix::sys::stat::fstat(&target), || format!("fstat({path})"))?;
     let is_dir = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
     let source = if is_dir { c"empty-dir" } else { c"empty-file" };
-    let mask = sys::clone_tree(TreeSource::At(own.as_fd(), source))?;
+    let mask = sys::clone_tree(TreeSource::At(room.as_fd(), source))?;
     sys::set_mount_attributes(mask.as_fd(), SAFE.and(MountAttr::READ_ONLY))?;
     sys::attach(mask.as_fd(), target.as_fd())
 }
@@ -176,7 +197,7 @@ fn kernel_path(proc: &OwnedFd, sysfs: &OwnedFd, path: &str) -> sys::Result<Optio
 }
 
 /// `pivot_root(2)` with both arguments ".": the old root lands on top of the new one, and is detached from there.
-fn enter(root: &OwnedFd) -> sys::Result<()> {
+fn change_root(root: &OwnedFd) -> sys::Result<()> {
     sys::told(fchdir(root), || "fchdir(root)".to_owned())?;
     sys::told(pivot_root(".", "."), || "pivot_root(\".\", \".\")".to_owned())?;
     sys::told(umount2(".", MntFlags::MNT_DETACH), || "umount2(\".\", MNT_DETACH)".to_owned())?;

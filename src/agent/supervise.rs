@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::log::{LogWriter, Stream};
-use super::workload::Pipes;
+use super::workload::Outputs;
 use crate::model::Exit;
 use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report};
 use crate::sys;
@@ -31,6 +31,15 @@ const FORWARDED: [Signal; 8] = [
 /// Bytes read from a pipe at a time: its whole default capacity.
 const CHUNK: usize = 64 * 1024;
 
+/// What PID 1 looks after.
+#[derive(Debug)]
+pub struct Running {
+    pub nonce: String,
+    pub log: LogWriter,
+    pub outputs: Outputs,
+    pub entrypoint: Pid,
+}
+
 #[derive(Debug)]
 pub struct Supervisor {
     control: OwnedFd,
@@ -42,8 +51,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    pub fn new(control: OwnedFd, nonce: String, log: LogWriter, pipes: Pipes, entrypoint: Pid) -> Self {
-        let (stdout, stderr) = pipes.readers();
+    pub fn new(control: OwnedFd, running: Running) -> Self {
+        let Running { nonce, log, outputs: Outputs { stdout, stderr }, entrypoint } = running;
         let outputs = [Some((stdout, Stream::Stdout)), Some((stderr, Stream::Stderr))];
         Self { control, nonce, log, outputs, entrypoint, exit: None }
     }
@@ -172,8 +181,8 @@ impl Supervisor {
                 }
             }
             Ok(Command::Signal(signal)) => self.pass_on(signal),
-            // From a daemon of another version; it will notice that nothing happened.
-            Err(_) => {}
+            // It runs already; or from a daemon of another version, which will notice that nothing happened.
+            Ok(Command::Start) | Err(_) => {}
         }
         true
     }

@@ -1,108 +1,137 @@
 //! Starting a process of the workload: a child of PID 1, born in the workload's cgroup, that gives up everything it
-//! does not need and then becomes the program.
+//! does not need, waits to be told what to run, and then becomes the program.
 
 use std::ffi::CString;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid, setsid};
 
 use super::step::{Named, Step};
 use super::user::{self, Identity};
-use crate::proto::{self, FailureKind, Process, StepFailure};
+use crate::proto::{self, FailureKind, Process, SeedPlan, StepFailure};
 use crate::sys::{self, CloneTarget, Cloned, Instruction, SingleThreaded};
 
 /// Where `PATH` of the environment is missing, as Docker has it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The cgroups of the workload.
+/// What a process of the workload lives in.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
     pub cgroup: BorrowedFd<'a>,
     pub joins: &'a [OwnedFd],
+    pub user_namespace: &'a OwnedFd,
 }
 
-/// The standard output and error of a process: the ends that PID 1 reads and the ends that the process writes.
+/// The ends of a process's output that PID 1 reads.
 #[derive(Debug)]
-pub struct Pipes {
-    pub stdout: (OwnedFd, OwnedFd),
-    pub stderr: (OwnedFd, OwnedFd),
+pub struct Outputs {
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
 }
 
-impl Pipes {
-    pub fn make() -> Step<Self> {
-        let make = || pipe2(OFlag::O_CLOEXEC).step("make the output pipes");
-        Ok(Self { stdout: make()?, stderr: make()? })
-    }
+/// A child that waits to be told which program to become, with everything done that does not depend on it.
+#[derive(Debug)]
+pub struct Nursling {
+    pid: Pid,
+    order: OwnedFd,
+    failure: OwnedFd,
+    outputs: Outputs,
 }
 
-/// Starts the process and returns once it has been executed.
-pub fn spawn(
-    single: &SingleThreaded,
-    process: &Process,
-    place: Place<'_>,
-    pipes: &Pipes,
-    filter: &[Instruction],
-) -> Step<Pid> {
-    let (mut failure_in, failure_out) = pipe2(OFlag::O_CLOEXEC).step("make the failure pipe").map(into_file)?;
+/// The nursling's own ends.
+struct Cradle {
+    order: OwnedFd,
+    failure: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Forks a nursling, as real root still: from here on it goes its own way into the sandbox.
+pub fn raise(single: &SingleThreaded, plan: &SeedPlan, place: Place<'_>, filter: &[Instruction]) -> Step<Nursling> {
+    let pipe = || pipe2(OFlag::O_CLOEXEC).step("make the pipes of the entrypoint");
+    let ((order_in, order), (failure, failure_out)) = (pipe()?, pipe()?);
+    let ((stdout, stdout_in), (stderr, stderr_in)) = (pipe()?, pipe()?);
+    let cradle = Cradle { order: order_in, failure: failure_out, stdout: stdout_in, stderr: stderr_in };
     let target = CloneTarget { namespaces: 0, cgroup: Some(place.cgroup) };
     match single.fork(target).step("clone the entrypoint")? {
-        Cloned::Child => {
-            let failure = become_program(process, place, pipes, filter);
-            let _ = nix::unistd::write(&failure_out, &proto::encode(&failure));
-            // Nothing of the parent's copied state may run at exit.
-            nix::sys::signal::raise(nix::sys::signal::SIGKILL).ok();
-            std::process::exit(127)
-        }
-        Cloned::Parent { pid, .. } => {
-            drop(failure_out);
-            let mut bytes = Vec::new();
-            failure_in.read_to_end(&mut bytes).step("wait for exec")?;
-            if bytes.is_empty() {
-                return Ok(pid);
-            }
-            Err(proto::decode(&bytes).unwrap_or_else(|error| StepFailure {
-                step: "start the entrypoint".to_owned(),
-                error: error.to_string(),
-                kind: FailureKind::Internal,
-            }))
-        }
+        Cloned::Child => live(plan, place, &cradle, filter),
+        Cloned::Parent { pid, .. } => Ok(Nursling { pid, order, failure, outputs: Outputs { stdout, stderr } }),
     }
 }
 
-fn into_file((read, write): (OwnedFd, OwnedFd)) -> (std::fs::File, OwnedFd) {
-    (read.into(), write)
+impl Nursling {
+    /// Has it become the program; returns once that was executed.
+    pub fn execute(self, process: &Process) -> Step<(Pid, Outputs)> {
+        // One that has died already has said why.
+        let told = File::from(self.order).write_all(&proto::encode(process)).step("tell the program");
+        let mut bytes = Vec::new();
+        File::from(self.failure).read_to_end(&mut bytes).step("wait for exec")?;
+        if !bytes.is_empty() {
+            return Err(proto::decode(&bytes).step("hear of the failure").unwrap_or_else(|failure| failure));
+        }
+        told.map(|()| (self.pid, self.outputs))
+    }
 }
 
-/// The child's way to exec; comes back only with what went wrong.
-fn become_program(process: &Process, place: Place<'_>, pipes: &Pipes, filter: &[Instruction]) -> StepFailure {
-    let way = (|| -> Step<StepFailure> {
-        join_cgroups(place.joins)?;
-        umask(Mode::from_bits_truncate(0o022));
-        setsid().step("setsid")?;
-        leave_keyring()?;
-        set_limits(process)?;
-        become_root_inside()?;
-        let who = user::resolve(&process.user).step_of_user("find the user")?;
-        make_working_directory(&process.cwd)?;
-        take_streams(pipes)?;
-        drop_privileges(process, &who)?;
-        enter_working_directory(&process.cwd)?;
-        let program = Program::new(process, &who)?;
-        sys::reset_signals();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("sigprocmask")?;
-        nix::sys::prctl::set_no_new_privs().step("prctl(PR_SET_NO_NEW_PRIVS)")?;
-        sys::cloexec_from(3).step("mark descriptors close-on-exec")?;
-        sys::install_filter(filter).step("install the seccomp filter")?;
-        Ok(program.execute())
-    })();
-    way.unwrap_or_else(|failure| failure)
+/// The nursling's life; it never comes back to its parent's code.
+fn live(plan: &SeedPlan, place: Place<'_>, cradle: &Cradle, filter: &[Instruction]) -> ! {
+    let failure = grow_up(plan, place, cradle, filter).unwrap_or_else(|failure| failure);
+    let _ = nix::unistd::write(&cradle.failure, &proto::encode(&failure));
+    // Nothing of the parent's copied state may run at exit.
+    nix::sys::signal::raise(nix::sys::signal::SIGKILL).ok();
+    std::process::exit(127)
+}
+
+/// The way to exec; comes back only with what went wrong.
+fn grow_up(plan: &SeedPlan, place: Place<'_>, cradle: &Cradle, filter: &[Instruction]) -> Step<StepFailure> {
+    keep_only(place, cradle)?;
+    join_cgroups(place.joins)?;
+    umask(Mode::from_bits_truncate(0o022));
+    setsid().step("setsid")?;
+    leave_keyring()?;
+    set_limits(plan)?;
+    setns(place.user_namespace, CloneFlags::CLONE_NEWUSER).step("setns(user namespace)")?;
+    become_root_inside()?;
+    bound_capabilities(plan)?;
+    sys::reset_signals();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("sigprocmask")?;
+    nix::sys::prctl::set_no_new_privs().step("prctl(PR_SET_NO_NEW_PRIVS)")?;
+    sys::install_filter(filter).step("install the seccomp filter")?;
+
+    let Some(process) = await_order(&cradle.order)? else { std::process::exit(0) };
+    let who = user::resolve(&process.user).step_of_user("find the user")?;
+    make_working_directory(&process.cwd)?;
+    take_streams(cradle)?;
+    drop_privileges(plan, &who)?;
+    enter_working_directory(&process.cwd)?;
+    let program = Program::new(&process, &who)?;
+    sys::cloexec_from(3).step("mark descriptors close-on-exec")?;
+    Ok(program.execute())
+}
+
+/// Lets go of everything that is PID 1's, its own ends of the pipes first of all.
+fn keep_only(place: Place<'_>, cradle: &Cradle) -> Step<()> {
+    let Cradle { order, failure, stdout, stderr } = cradle;
+    let mut keep = vec![0, 1, 2, place.user_namespace.as_raw_fd()];
+    keep.extend([order, failure, stdout, stderr].map(AsRawFd::as_raw_fd));
+    keep.extend(place.joins.iter().map(AsRawFd::as_raw_fd));
+    sys::close_all_but(&keep).step("close the descriptors of PID 1")
+}
+
+/// The program to become; `None` when PID 1 has closed its end without a word.
+fn await_order(order: &OwnedFd) -> Step<Option<Process>> {
+    let mut bytes = Vec::new();
+    let file = order.try_clone().step("wait for the program")?;
+    File::from(file).read_to_end(&mut bytes).step("wait for the program")?;
+    if bytes.is_empty() { Ok(None) } else { proto::decode(&bytes).step("wait for the program") }
 }
 
 /// Version 1 hierarchies are joined by writing: nothing of the image has run, so the limits hold from its first
@@ -121,8 +150,9 @@ fn leave_keyring() -> Step<()> {
     }
 }
 
-fn set_limits(process: &Process) -> Step<()> {
-    for limit in &process.limits {
+/// Before the user namespace: raising a hard limit takes a capability of the host.
+fn set_limits(plan: &SeedPlan) -> Step<()> {
+    for limit in &plan.limits {
         sys::set_resource_limit(limit.resource, limit.soft, limit.hard).step("set resource limits")?;
     }
     Ok(())
@@ -133,7 +163,9 @@ fn become_root_inside() -> Step<()> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[]).step("setgroups([])")?;
     setresgid(gid, gid, gid).step("setresgid(0)")?;
-    setresuid(uid, uid, uid).step("setresuid(0)")
+    setresuid(uid, uid, uid).step("setresuid(0)")?;
+    // A change of ids may make the process dumpable again, by the host's `fs.suid_dumpable`.
+    nix::sys::prctl::set_dumpable(false).step("prctl(PR_SET_DUMPABLE, 0)")
 }
 
 /// As Docker, makes the working directory when the image lacks it.
@@ -159,30 +191,39 @@ fn enter_working_directory(path: &str) -> Step<()> {
     }
 }
 
-fn take_streams(pipes: &Pipes) -> Step<()> {
-    let null = std::fs::File::open("/dev/null").step("open /dev/null")?;
-    for (source, target) in [(null.as_fd(), 0), (pipes.stdout.1.as_fd(), 1), (pipes.stderr.1.as_fd(), 2)] {
+fn take_streams(cradle: &Cradle) -> Step<()> {
+    let null = File::open("/dev/null").step("open /dev/null")?;
+    for (source, target) in [(null.as_fd(), 0), (cradle.stdout.as_fd(), 1), (cradle.stderr.as_fd(), 2)] {
         sys::move_fd(source, target).step("take the standard streams")?;
     }
     Ok(())
 }
 
-/// The bounding set first (it needs `CAP_SETPCAP`), then the user. A user other than root is left with no capability
-/// at all by the kernel; root keeps what the bounding set allows. Nothing is inheritable or ambient.
-fn drop_privileges(process: &Process, who: &Identity) -> Step<()> {
-    let allowed: CapsHashSet =
-        caps::all().into_iter().filter(|cap| process.capabilities.contains(&cap.index())).collect();
+fn allowed_capabilities(plan: &SeedPlan) -> CapsHashSet {
+    caps::all().into_iter().filter(|capability| plan.capabilities.contains(&capability.index())).collect()
+}
+
+/// Cuts the bounding set, which takes `CAP_SETPCAP`.
+fn bound_capabilities(plan: &SeedPlan) -> Step<()> {
+    let allowed = allowed_capabilities(plan);
     for capability in caps::runtime::thread_all_supported() {
         if !allowed.contains(&capability) {
             caps::drop(None, CapSet::Bounding, capability).step("drop a capability from the bounding set")?;
         }
     }
+    Ok(())
+}
+
+/// Takes the user. One other than root is left with no capability at all by the kernel; root keeps what the bounding
+/// set allows. Nothing is inheritable or ambient.
+fn drop_privileges(plan: &SeedPlan, who: &Identity) -> Step<()> {
     let (uid, gid) = (Uid::from_raw(who.uid), Gid::from_raw(who.gid));
     let groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
     setgroups(&groups).step("setgroups")?;
     setresgid(gid, gid, gid).step("setresgid")?;
     setresuid(uid, uid, uid).step("setresuid")?;
-    let kept = if who.uid == 0 { allowed } else { CapsHashSet::new() };
+    nix::sys::prctl::set_dumpable(false).step("prctl(PR_SET_DUMPABLE, 0)")?;
+    let kept = if who.uid == 0 { allowed_capabilities(plan) } else { CapsHashSet::new() };
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).step("capset(inheritable)")?;
     caps::set(None, CapSet::Effective, &kept).step("capset(effective)")?;
     caps::set(None, CapSet::Permitted, &kept).step("capset(permitted)")
@@ -257,14 +298,5 @@ impl Program {
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Program").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// The numbers of the pipe ends that PID 1 keeps.
-impl Pipes {
-    pub fn readers(self) -> (OwnedFd, OwnedFd) {
-        let Self { stdout: (stdout, _), stderr: (stderr, _) } = self;
-        debug_assert!(stdout.as_raw_fd() != stderr.as_raw_fd());
-        (stdout, stderr)
     }
 }

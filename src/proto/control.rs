@@ -12,6 +12,9 @@ pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
+    /// Become a sandbox; the descriptors are those of [`START_FDS`](super::START_FDS). Answered by [`Report::Ready`] or
+    /// [`Report::Failed`].
+    Start,
     /// Say who you are: answered by [`Report::Hello`], and by [`Report::Exited`] as well once the entrypoint has ended.
     Hello,
     /// Send this signal to the entrypoint.

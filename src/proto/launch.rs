@@ -11,9 +11,13 @@ pub const MAX_LAUNCHER_BYTES: usize = 64 * 1024;
 /// The descriptors that come with [`LauncherRequest::Launch`], in this order; the `cgroup.procs` files of the version 1
 /// hierarchies that the workload joins follow them.
 ///
-/// `plan` (memory file holding a JSON [`LaunchPlan`]), `root` (detached overlay mount), `user namespace`,
-/// `network namespace`, `cgroup of PID 1` and `cgroup of the workload` (version 2 directories), `log.0`, `log.1`.
-pub const LAUNCH_FDS: usize = 8;
+/// `seed plan` (memory file holding a JSON [`SeedPlan`]), `user namespace`, `network namespace`, `cgroup of PID 1` and
+/// `cgroup of the workload` (version 2 directories).
+pub const LAUNCH_FDS: usize = 5;
+
+/// The descriptors that come with [`Command::Start`](super::Command::Start), in this order: `start plan` (memory file
+/// holding a JSON [`StartPlan`]), `root` (detached overlay mount), `log.0`, `log.1`.
+pub const START_FDS: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,9 +48,10 @@ pub enum LauncherReply {
     Failed(StepFailure),
 }
 
-/// Everything the first process of a sandbox needs to know, made by a pure function (`runtime::plan`).
+/// What the first process of a sandbox is told before anybody has asked for the sandbox: everything that is the same for
+/// all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaunchPlan {
+pub struct SeedPlan {
     /// Proves to a later daemon that PID 1 is the one that was launched.
     pub nonce: String,
     pub hostname: String,
@@ -59,13 +64,21 @@ pub struct LaunchPlan {
     pub read_only_paths: Vec<String>,
     /// Size of `/dev/shm` in bytes.
     pub shm_bytes: u64,
+    pub oom_score_adj: i32,
+    /// Capabilities that the workload may ever have, by number (`capabilities(7)`).
+    pub capabilities: Vec<u8>,
+    pub limits: Vec<ResourceLimit>,
+}
+
+/// What it is told once somebody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartPlan {
     /// Size of one of the two log segments in bytes.
     pub log_segment_bytes: u64,
-    pub oom_score_adj: i32,
     pub process: Process,
 }
 
-/// A process of the workload.
+/// The process that a sandbox runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pub argv: Vec<String>,
@@ -74,9 +87,6 @@ pub struct Process {
     /// As the image configuration writes it: `user[:group]`, by name or number; empty is root.
     pub user: String,
     pub cwd: String,
-    /// Capabilities that the process and its children may ever have, by number (`capabilities(7)`).
-    pub capabilities: Vec<u8>,
-    pub limits: Vec<ResourceLimit>,
 }
 
 /// A limit of `setrlimit(2)`, by the number of its resource.

@@ -14,8 +14,8 @@ mod wire;
 
 pub use control::{Command, MAX_CONTROL_BYTES, Report};
 pub use launch::{
-    FailureKind, LAUNCH_FDS, LIST_PAGE, LaunchPlan, LauncherReply, LauncherRequest, MAX_LAUNCHER_BYTES, Process,
-    ResourceLimit, StepFailure,
+    FailureKind, LAUNCH_FDS, LIST_PAGE, LauncherReply, LauncherRequest, MAX_LAUNCHER_BYTES, Process, ResourceLimit,
+    START_FDS, SeedPlan, StartPlan, StepFailure,
 };
 pub use namespaces::{NamespaceReply, NamespaceRequest};
 pub use wire::{Malformed, decode, encode};

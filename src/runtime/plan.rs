@@ -1,4 +1,4 @@
-//! What a sandbox's first process is told to do: a pure function of the specification, the image and the defaults.
+//! What a sandbox's first process is told to do: pure functions of the specification, the image and the defaults.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use caps::Capability;
 
 use super::idrange::supervisor_id;
 use crate::model::{SandboxId, SandboxSpec};
-use crate::proto::{LaunchPlan, Process, ResourceLimit};
+use crate::proto::{Process, ResourceLimit, SeedPlan, StartPlan};
 
 /// Docker's default capabilities without `MKNOD`, `NET_RAW` and `AUDIT_WRITE`; they count only against the sandbox's own
 /// user namespace.
@@ -78,19 +78,12 @@ impl Default for PlanSettings {
     }
 }
 
-/// The plan for one launch. `extra_masked` are paths that only this host has (one for each CPU).
+/// What a sandbox is told before it is known what will run in it. `extra_masked` are paths that only this host has (one
+/// for each CPU).
 #[must_use]
-pub fn plan(
-    id: &SandboxId,
-    base: u32,
-    nonce: &str,
-    spec: &SandboxSpec,
-    image: ImageDefaults<'_>,
-    settings: PlanSettings,
-    extra_masked: &[String],
-) -> LaunchPlan {
+pub fn seed(id: &SandboxId, base: u32, nonce: &str, settings: PlanSettings, extra_masked: &[String]) -> SeedPlan {
     let masked = MASKED.iter().map(|path| (*path).to_owned()).chain(extra_masked.iter().cloned());
-    LaunchPlan {
+    SeedPlan {
         nonce: nonce.to_owned(),
         hostname: id.short(),
         id_base: base,
@@ -98,16 +91,23 @@ pub fn plan(
         masked_paths: masked.collect(),
         read_only_paths: READ_ONLY.map(str::to_owned).to_vec(),
         shm_bytes: settings.shm_bytes,
-        log_segment_bytes: settings.log_segment_bytes,
         // Half of the way: after any sandbox a process of the host is a worse choice.
         oom_score_adj: 500,
+        capabilities: CAPABILITIES.map(|capability| capability.index()).to_vec(),
+        limits: limits(),
+    }
+}
+
+/// What it is told then.
+#[must_use]
+pub fn start(id: &SandboxId, spec: &SandboxSpec, image: ImageDefaults<'_>, settings: PlanSettings) -> StartPlan {
+    StartPlan {
+        log_segment_bytes: settings.log_segment_bytes,
         process: Process {
             argv: spec.entrypoint.clone(),
             env: environment(id, spec, image),
             user: image.user.to_owned(),
             cwd: if image.working_dir.is_empty() { "/".to_owned() } else { image.working_dir.to_owned() },
-            capabilities: CAPABILITIES.map(|capability| capability.index()).to_vec(),
-            limits: limits(),
         },
     }
 }
@@ -163,10 +163,11 @@ mod tests {
         let image_env = [("PATH".to_owned(), "/opt".to_owned()), ("A".to_owned(), "image".to_owned())];
         let image = ImageDefaults { env: &image_env, user: "", working_dir: "" };
         let spec = spec(&[("A", "request"), ("OPENSANDBOX_ID", "forged")]);
-        let plan = plan(&id, 1 << 30, "n", &spec, image, PlanSettings::default(), &[]);
+        let settings = PlanSettings::default();
+        let (plan, seed) = (start(&id, &spec, image, settings), seed(&id, 1 << 30, "n", settings, &[]));
         let expected =
             ["A=request", "HOSTNAME=0b5e5d5e6f70", "OPENSANDBOX_ID=0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11", "PATH=/opt"];
         assert_eq!(plan.process.env, expected);
-        assert_eq!((plan.process.cwd.as_str(), plan.supervisor_id), ("/", (1 << 30) + 65_536));
+        assert_eq!((plan.process.cwd.as_str(), seed.supervisor_id), ("/", (1 << 30) + 65_536));
     }
 }

@@ -8,39 +8,42 @@ use tracing::Instrument;
 use super::driver::{Answer, Driver, Facts, chain};
 use super::machine::{Context, State};
 use super::registry::Inner;
-use super::{Denial, IdBase};
+use super::{Denial, IdBase, Reservation};
 use crate::model::{SandboxId, SandboxSpec};
 
 /// Starts to make a sandbox; `asker` hears when it runs, has failed, or could not be begun.
-pub(super) fn begin(inner: &Arc<Inner>, id: SandboxId, spec: SandboxSpec, asker: oneshot::Sender<Answer>) {
-    let span = tracing::info_span!("sandbox", sandbox.id = %id);
-    let inner = Arc::clone(inner);
+pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, asker: oneshot::Sender<Answer>) {
+    let (inner, outer) = (Arc::clone(inner), tracing::Span::current());
     let task = async move {
-        match record(&inner, id, spec).await {
-            Ok(mut driver) => {
-                driver.launch(asker);
+        match record(&inner, spec).await {
+            Ok((id, mut driver)) => {
+                let span = tracing::info_span!("sandbox", sandbox.id = %id);
                 let inner = Arc::downgrade(&{ inner });
-                Inner::run(inner, driver).await;
+                let life = async move {
+                    driver.launch(asker);
+                    Inner::run(inner, driver).await;
+                };
+                life.instrument(span).await;
             }
             // A caller that went away does not hear why.
             Err(denial) => drop(asker.send(Err(denial))),
         }
     };
-    tokio::spawn(task.instrument(span));
+    tokio::spawn(task.instrument(outer));
 }
 
-/// Takes an id range and writes the record, before anything is made.
-async fn record(inner: &Inner, id: SandboxId, spec: SandboxSpec) -> Result<Driver, Denial> {
+/// Takes an id with its range and writes the record, before anything of the sandbox's own is made.
+async fn record(inner: &Inner, spec: SandboxSpec) -> Result<(SandboxId, Driver), Denial> {
     let shared = &inner.shared;
-    let base = shared.host.reserve().await?;
+    let Reservation { id, base } = shared.host.reserve().await?;
     let context = Context { now: inner.now(), config: &shared.config, timeout: spec.timeout };
     let state = State::new(context);
-    let facts = facts(inner, id, spec, base, context);
+    let facts = facts(inner, id.clone(), spec, base, context);
     if let Err(error) = shared.store.insert(&facts.record(&state)) {
         shared.host.release(base);
         return Err(Denial::Store(chain(&error)));
     }
-    Ok(inner.driver((facts, state)))
+    Ok((id, inner.driver((facts, state))))
 }
 
 fn facts(inner: &Inner, id: SandboxId, spec: SandboxSpec, base: IdBase, context: Context<'_>) -> Facts {

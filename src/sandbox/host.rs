@@ -26,8 +26,9 @@ pub trait Host: Send + Sync + 'static {
     /// Says whether the image is there, before anything is recorded.
     async fn check_image(&self, image: &str) -> Result<(), HostError>;
 
-    /// Takes an id range that no sandbox, recorded or living, uses.
-    async fn reserve(&self) -> Result<IdBase, HostError>;
+    /// Takes an id and an id range that no sandbox, recorded or living, uses. What is prepared on the host under that id
+    /// is gone after [`release`](Self::release), or part of the sandbox after [`launch`](Self::launch).
+    async fn reserve(&self) -> Result<Reservation, HostError>;
 
     /// Marks the range of a recorded sandbox as taken; called for every record before anything else at start.
     fn claim(&self, base: IdBase);
@@ -63,6 +64,13 @@ pub trait Host: Send + Sync + 'static {
 
     /// Removes what is on the host for sandboxes that are not among `known`. Returns what it removed, for the log.
     async fn sweep(&self, known: &[SandboxId]) -> Vec<String>;
+}
+
+/// A place for a sandbox that is to be recorded next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    pub id: SandboxId,
+    pub base: IdBase,
 }
 
 /// A sandbox whose entrypoint was started.

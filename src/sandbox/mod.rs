@@ -55,7 +55,7 @@ mod snapshot;
 pub use adoption::{StartError, StartReport};
 pub use config::LifecycleConfig;
 pub use denial::Denial;
-pub use host::{End, Host, HostError, IdBase, Launched, Life};
+pub use host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 pub use listing::{Filter, Found, Listing};
 pub use registry::Sandboxes;
 pub use snapshot::Sandbox;

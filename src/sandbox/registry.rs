@@ -73,10 +73,9 @@ impl Sandboxes {
             Reason::ImageNotFound => Denial::ImageNotFound { image: spec.image.clone(), message: error.message },
             _ => Denial::Host(error),
         })?;
-        let id = SandboxId::random();
         let (asker, answer) = oneshot::channel();
-        birth::begin(&self.inner, id.clone(), spec, asker);
-        answer.await.unwrap_or_else(|_| Err(Denial::Busy { id: id.to_string() }))
+        birth::begin(&self.inner, spec, asker);
+        answer.await.unwrap_or_else(|_| Err(Denial::Busy { id: "that is being made".to_owned() }))
     }
 
     /// The sandbox as it is now, removed ones too until their retention is over.

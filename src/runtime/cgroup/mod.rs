@@ -54,8 +54,6 @@ pub struct Prepared {
     pub workload: OwnedFd,
     /// `cgroup.procs` of version 1 hierarchies, opened by root: the kernel checks the opener (Linux 5.16).
     pub joins: Vec<OwnedFd>,
-    /// What could not be set and was let pass.
-    pub notes: Vec<String>,
 }
 
 /// All cgroups below one parent name.
@@ -80,9 +78,9 @@ impl Cgroups {
         Ok(cgroups)
     }
 
-    /// Makes the cgroups of a sandbox with their limits. `supervisor` is the host id of PID 1, which needs to clone
+    /// Makes the cgroups of a sandbox, without limits yet. `supervisor` is the host id of PID 1, which needs to clone
     /// from `init` into `workload`.
-    pub fn prepare(&self, id: &SandboxId, limits: &Limits, supervisor: u32) -> Result<Prepared, CgroupError> {
+    pub fn prepare(&self, id: &SandboxId, supervisor: u32) -> Result<Prepared, CgroupError> {
         let sandbox = self.unified(id);
         let (init, workload) = (sandbox.join("init"), sandbox.join("workload"));
         make_dir(&sandbox)?;
@@ -102,8 +100,12 @@ impl Cgroups {
             }
             joins.push(open_write(&dir.join("cgroup.procs"))?);
         }
-        let notes = limits::apply(&self.layout, &self.below(id), limits, self.strict)?;
-        Ok(Prepared { own: open_dir(&init)?, workload: open_dir(&workload)?, joins, notes })
+        Ok(Prepared { own: open_dir(&init)?, workload: open_dir(&workload)?, joins })
+    }
+
+    /// Sets the limits of the workload and reads them back. Returns what could not be set and was let pass.
+    pub fn limit(&self, id: &SandboxId, limits: &Limits) -> Result<Vec<String>, CgroupError> {
+        limits::apply(&self.layout, &self.below(id), limits, self.strict)
     }
 
     pub fn freeze(&self, id: &SandboxId) -> Result<(), CgroupError> {

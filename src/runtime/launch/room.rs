@@ -16,7 +16,7 @@ use crate::sys::{self, FsContext, MountAttr};
 
 const QUIET: MountAttr = MountAttr::NO_SUID.and(MountAttr::NO_DEV).and(MountAttr::NO_EXEC);
 
-/// Enters a mount namespace whose root has `root` (to mount on), `empty-file`, `empty-dir` and `proc`.
+/// Enters a mount namespace whose root has the places that sandboxes are built on, `empty-file`, `empty-dir` and `proc`.
 ///
 /// `anchor` is any directory of the host; the new root is attached there for the moment of the switch, in a namespace
 /// that nobody else sees.
@@ -25,7 +25,9 @@ pub fn enter(anchor: &Path) -> Step<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make all mounts private")?;
     switch_root(anchor).step("enter the launcher's own root")?;
-    fs::create_dir("/root").step("make /root")?;
+    for dir in crate::agent::STAGE {
+        fs::create_dir(dir).step("make the places to mount on")?;
+    }
     fs::create_dir("/empty-dir").step("make /empty-dir")?;
     fs::create_dir("/proc").step("make /proc")?;
     fs::write("/empty-file", b"").step("make /empty-file")?;

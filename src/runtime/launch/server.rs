@@ -179,11 +179,10 @@ fn inherit(fds: Vec<OwnedFd>, control: OwnedFd) -> Step<(OwnedFd, Inheritance)> 
     let count = fds.len();
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| refused(&format!("{count} descriptors came, {LAUNCH_FDS} are needed")));
-    let (plan, root, user_namespace, network_namespace) = (next()?, next()?, next()?, next()?);
-    let (cgroup, workload_cgroup, logs) = (next()?, next()?, [next()?, next()?]);
+    let (plan, user_namespace, network_namespace) = (next()?, next()?, next()?);
+    let (cgroup, workload_cgroup) = (next()?, next()?);
     let joins = fds.collect();
-    let inheritance =
-        Inheritance { plan, root, user_namespace, network_namespace, workload_cgroup, logs, joins, control };
+    let inheritance = Inheritance { plan, user_namespace, network_namespace, workload_cgroup, joins, control };
     Ok((cgroup, inheritance))
 }
 

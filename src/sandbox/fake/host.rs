@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::world::{self, Turn};
 use super::{FakeHost, Step, lock};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
-use crate::sandbox::{End, Host, HostError, IdBase, Launched, Life};
+use crate::sandbox::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 
 /// How many users and groups a sandbox has.
 const RANGE: IdBase = 65_536;
@@ -34,13 +34,13 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    async fn reserve(&self) -> Result<IdBase, HostError> {
+    async fn reserve(&self) -> Result<Reservation, HostError> {
         let mut taken = lock(&self.taken);
         // The lowest that is free, so that ranges are used again as soon as they can be.
         let free = (1..60_000).map(|number| number * RANGE).find(|base| !taken.contains(base));
         let free = free.ok_or_else(|| HostError { reason: Reason::StartFailed, message: "no id range".to_owned() })?;
         taken.insert(free);
-        Ok(free)
+        Ok(Reservation { id: SandboxId::random(), base: free })
     }
 
     fn claim(&self, base: IdBase) {

@@ -15,7 +15,7 @@ pub use config::LinuxConfig;
 
 use self::dirs::SandboxDirs;
 use self::proof::Proof;
-use super::host::{End, Host, HostError, IdBase, Launched, Life};
+use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
@@ -24,7 +24,7 @@ use crate::runtime::cgroup::{CgroupError, Cgroups};
 use crate::runtime::idrange::IdRanges;
 use crate::runtime::launcher::{Launcher, LauncherError};
 use crate::runtime::root::Way;
-use crate::runtime::slots::{LayerDirs, Slot, SlotError, Slots};
+use crate::runtime::slots::{LayerDirs, Slot, SlotError, SlotMaker, Slots};
 use crate::sys;
 
 /// What stands in the way of running any sandbox here.
@@ -52,13 +52,11 @@ struct Inner {
     dirs: SandboxDirs,
     boot_id: String,
     images: Arc<ImageStore>,
-    cgroups: Cgroups,
-    launcher: Launcher,
+    cgroups: Arc<Cgroups>,
+    launcher: Arc<Launcher>,
     ranges: Arc<IdRanges>,
     slots: Slots,
     way: Way,
-    /// Hidden paths that depend on this host's CPUs.
-    thermal_paths: Vec<String>,
     /// Slots between `reserve` and `launch`.
     reserved: Mutex<HashMap<IdBase, Slot>>,
     living: Mutex<HashMap<SandboxId, Arc<Guest>>>,
@@ -72,15 +70,23 @@ impl LinuxHost {
         let dirs = SandboxDirs::open(&config.state_dir).map_err(directory)?;
         let skeleton = dirs::make_skeleton(&config.state_dir).map_err(directory)?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(directory)?;
-        let cgroups = Cgroups::open(&config.cgroup_parent, config.refuse_unenforceable)?;
-        let launcher = Launcher::connect(&config.init, &config.run_dir)?;
+        let cgroups = Arc::new(Cgroups::open(&config.cgroup_parent, config.refuse_unenforceable)?);
+        let launcher = Arc::new(Launcher::connect(&config.init, &config.run_dir)?);
         let ranges = Arc::new(IdRanges::of_host());
         taken.iter().for_each(|base| ranges.claim(*base));
         let layers = LayerDirs { layers: images.layers_dir().to_owned(), skeleton };
-        let slots = Slots::start(&config.init, layers, Arc::clone(&ranges), config.slots)?;
-        let way = provision::find_way(&config, &slots, &ranges, &dirs)?;
+        let maker = SlotMaker {
+            program: config.init.clone(),
+            dirs: layers,
+            ranges: Arc::clone(&ranges),
+            cgroups: Arc::clone(&cgroups),
+            launcher: Arc::clone(&launcher),
+            settings: config.settings,
+            extra_masked: dirs::thermal_paths(),
+        };
+        let slots = Slots::start(maker, config.slots)?;
+        let way = provision::find_way(&config, &slots, &dirs)?;
         let inner = Inner {
-            thermal_paths: dirs::thermal_paths(),
             boot_id: boot_id.trim().to_owned(),
             reserved: Mutex::default(),
             living: Mutex::default(),
@@ -120,6 +126,7 @@ impl LinuxHost {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.slots.close();
         self.cgroups.close();
     }
 }
@@ -152,16 +159,16 @@ impl Host for LinuxHost {
         self.inner.images.find(image).map(drop).map_err(image_failed)
     }
 
-    async fn reserve(&self) -> Result<IdBase, HostError> {
+    async fn reserve(&self) -> Result<Reservation, HostError> {
         let slot = match self.inner.slots.take_ready() {
             Some(slot) => slot,
             None => {
                 self.blocking(|inner| inner.slots.take().map_err(|error| failed(Reason::StartFailed, &error))).await?
             }
         };
-        let base = slot.base;
-        self.inner.reserved().insert(base, slot);
-        Ok(base)
+        let reservation = Reservation { id: slot.id.clone(), base: slot.base };
+        self.inner.reserved().insert(slot.base, slot);
+        Ok(reservation)
     }
 
     fn claim(&self, base: IdBase) {
@@ -169,8 +176,11 @@ impl Host for LinuxHost {
     }
 
     fn release(&self, base: IdBase) {
-        self.inner.reserved().remove(&base);
-        self.inner.ranges.release(base);
+        let unused = self.inner.reserved().remove(&base);
+        match unused {
+            Some(slot) => self.inner.slots.discard(slot),
+            None => self.inner.ranges.release(base),
+        }
     }
 
     async fn launch(&self, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Launched, HostError> {

@@ -34,11 +34,6 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// A fresh nonce of 122 random bits.
-pub fn nonce() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

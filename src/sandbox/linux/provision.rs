@@ -1,18 +1,19 @@
 //! A sandbox's way into the world and out of it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::socket::MsgFlags;
 
 use super::dirs::{self, Logs, SandboxDirs};
 use super::proof::{self, Proof};
 use super::{Inner, LinuxConfig, LinuxError, failed, image_failed, step_failed};
 use crate::image::Image;
 use crate::model::{Reason, SandboxId, SandboxSpec};
-use crate::proto;
+use crate::proto::{self, Command};
 use crate::runtime::cgroup::CgroupError;
-use crate::runtime::idrange::{IdRanges, supervisor_id};
 use crate::runtime::launcher::{Holding, LauncherError};
-use crate::runtime::plan::{ImageDefaults, plan};
+use crate::runtime::plan::{self, ImageDefaults};
 use crate::runtime::root::{Way, Writable, mount_root};
 use crate::runtime::slots::Slots;
 use crate::sandbox::host::{HostError, IdBase};
@@ -27,10 +28,11 @@ pub struct Born {
     pub notes: Vec<String>,
 }
 
-/// Image, directory, root, cgroups, plan, first process: each step's resources are named by the recorded id, so what
-/// fails half-way is removed by `remove` like everything else.
+/// Image, directory, root, limits, order to start: each step's resources are named by the recorded id, so what fails
+/// half-way is removed by `remove` like everything else.
 pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
     let slot = inner.reserved().remove(&base).ok_or_else(|| internal("take the reserved slot: there is none"))?;
+    inner.slots.used(id);
     let image = inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let writable = Writable::below(&dir);
@@ -39,36 +41,31 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
     let layers: Vec<String> = image.layers.iter().map(|layer| layer.dir.clone()).collect();
     let root = mount_root(inner.way, &inner.config.run_dir, &slot, &layers, &writable);
     let root = root.map_err(|error| failed(Reason::StartFailed, &error))?;
-    let limits = inner.config.limits(&spec.limits);
-    let cgroups = inner.cgroups.prepare(id, &limits, supervisor_id(base)).map_err(cgroup_failed)?;
-    let nonce = proof::nonce();
-    let plan = write_plan(inner, id, base, spec, &image, &nonce)?;
-    let [first_log, second_log] = &logs;
-    let fds = [&plan, &root, &slot.namespaces.user, &slot.namespaces.network, &cgroups.own, &cgroups.workload];
-    let fds = fds.into_iter().chain([first_log, second_log]).chain(&cgroups.joins);
-    let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
-    let Holding { pid, pidfd, control } = inner.launcher.launch(id, &fds).map_err(launcher_failed)?;
-    let start_ticks = proof::start_ticks(pid).unwrap_or_default();
-    Ok(Born {
-        proof: Proof { pid, start_ticks, nonce, image: image.digest.clone() },
-        pidfd,
-        control,
-        notes: cgroups.notes,
-    })
+    let notes = inner.cgroups.limit(id, &inner.config.limits(&spec.limits)).map_err(cgroup_failed)?;
+    let start_ticks = proof::start_ticks(slot.holding.pid).unwrap_or_default();
+    order_start(inner, id, spec, &image, &slot.holding, &root, &logs)?;
+    let Holding { pid, pidfd, control } = slot.holding;
+    let proof = Proof { pid, start_ticks, nonce: slot.nonce, image: image.digest.clone() };
+    Ok(Born { proof, pidfd, control, notes })
 }
 
-fn write_plan(
+fn order_start(
     inner: &Inner,
     id: &SandboxId,
-    base: IdBase,
     spec: &SandboxSpec,
     image: &Image,
-    nonce: &str,
-) -> Result<OwnedFd, HostError> {
+    holding: &Holding,
+    root: &OwnedFd,
+    [first_log, second_log]: &[OwnedFd; 2],
+) -> Result<(), HostError> {
     let config = &image.config;
     let defaults = ImageDefaults { env: &config.env, user: &config.user, working_dir: &config.working_dir };
-    let plan = plan(id, base, nonce, spec, defaults, inner.config.settings, &inner.thermal_paths);
-    sys::memfd(c"plan", &proto::encode(&plan)).map_err(|error| failed(Reason::StartFailed, &error))
+    let plan = plan::start(id, spec, defaults, inner.config.settings);
+    let sent = sys::memfd(c"start-plan", &proto::encode(&plan)).and_then(|plan| {
+        let fds = [&plan, root, first_log, second_log].map(AsFd::as_fd);
+        sys::send(holding.control.as_fd(), &proto::encode(&Command::Start), &fds, MsgFlags::MSG_DONTWAIT)
+    });
+    sent.map_err(|error| failed(Reason::StartFailed, &error))
 }
 
 /// The first process of a sandbox that was recorded, if it is still that one; and whether it is frozen.
@@ -91,7 +88,8 @@ pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holdi
 /// Removes everything that a sandbox has, from its id alone, as often as it is asked to. Goes on after a step that
 /// failed, and reports them all.
 pub fn remove(inner: &Inner, id: &SandboxId, base: IdBase, logs: Logs) -> Result<(), HostError> {
-    inner.reserved().remove(&base);
+    drop(inner.reserved().remove(&base));
+    inner.slots.used(id);
     let mut problems: Vec<String> = Vec::new();
     let mut note = |step: Result<(), HostError>| problems.extend(step.err().map(|error| error.message));
     note(inner.cgroups.kill(id).map_err(cgroup_failed));
@@ -109,7 +107,7 @@ pub fn sweep(inner: &Inner, known: &[SandboxId]) -> Vec<String> {
     found.extend(inner.launcher.list().unwrap_or_default());
     found.sort();
     found.dedup();
-    let strangers = found.into_iter().filter(|id| !known.contains(id));
+    let strangers = found.into_iter().filter(|id| !known.contains(id) && !inner.slots.knows(id));
     let mut told: Vec<String> = strangers
         .map(|id| match remove(inner, &id, 0, Logs::Remove) {
             Ok(()) => format!("sandbox {id}: removed, no record of it"),
@@ -124,13 +122,13 @@ pub fn sweep(inner: &Inner, known: &[SandboxId]) -> Vec<String> {
 }
 
 /// How this kernel mounts roots, found out with one slot that is thrown away.
-pub fn find_way(config: &LinuxConfig, slots: &Slots, ranges: &IdRanges, dirs: &SandboxDirs) -> Result<Way, LinuxError> {
+pub fn find_way(config: &LinuxConfig, slots: &Slots, dirs: &SandboxDirs) -> Result<Way, LinuxError> {
     if config.overlay_by_paths {
         return Ok(Way::Paths);
     }
     let slot = slots.take()?;
     let way = Way::find(&slot, &dirs.scratch());
-    ranges.release(slot.base);
+    slots.discard(slot);
     Ok(way)
 }
 

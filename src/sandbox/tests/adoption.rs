@@ -140,8 +140,8 @@ async fn a_removal_that_was_interrupted_is_finished() {
 #[tokio::test(start_paused = true)]
 async fn what_has_no_record_is_swept() {
     let bench = Bench::new().await;
-    let (id, stranger) = (bench.create().await, SandboxId::random());
-    let base = bench.host.reserve().await.unwrap();
+    let id = bench.create().await;
+    let Reservation { id: stranger, base } = bench.host.reserve().await.unwrap();
     bench.host.launch(&stranger, base, &spec()).await.unwrap();
     let bench = bench.restart().await;
     assert_eq!(bench.report.swept, [stranger.to_string()]);

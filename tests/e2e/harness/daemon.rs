@@ -19,6 +19,9 @@ use super::wait::{tried, until};
 /// Short times, so that nobody waits for minutes: a sandbox may live a second, and is forgotten as soon as it is gone.
 const CONFIG: &str = "[lifecycle]\nmin_timeout_seconds = 1\nterminated_retention_seconds = 1\n";
 
+/// How many sandboxes the daemons of the tests keep prepared.
+pub const PREPARED: usize = 4;
+
 pub struct Daemon {
     dir: TempDir,
     /// The cgroup of this daemon's sandboxes: nobody else's sandboxes are in it.
@@ -92,6 +95,7 @@ impl Daemon {
             .arg(self.run_dir())
             .arg("--config")
             .arg(self.path("config.toml"))
+            .env("BIVOUAC_RUNTIME_PREPARED_SLOTS", PREPARED.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
@@ -182,8 +186,12 @@ impl Daemon {
         until("settled", || {
             let now = self.snapshot();
             let changes = now.differences(&std::mem::replace(&mut last, now.clone()));
-            let empty = now.is_without_sandboxes();
-            if changes.is_empty() && empty { Ok(now) } else { Err(format!("{changes:?}")) }
+            let prepared = now.sandboxes() == PREPARED;
+            if changes.is_empty() && prepared {
+                Ok(now)
+            } else {
+                Err(format!("{} sandboxes, {changes:?}", now.sandboxes()))
+            }
         })
     }
 

@@ -10,17 +10,18 @@ use std::path::Path;
 
 use super::able::cgroup_mounts;
 
-/// Lines by what they are of.
+/// How often each line is there, by what it is of. Ids of sandboxes and numbers of processes are left out of the lines:
+/// prepared sandboxes take the place of used ones all the time, and what matters is that they are as many as before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    sections: BTreeMap<&'static str, BTreeSet<String>>,
+    sections: BTreeMap<&'static str, BTreeMap<String, usize>>,
 }
 
 impl Snapshot {
     /// `dir` holds the daemon's directories, `cgroup` is its own in every hierarchy.
     pub fn take(dir: &Path, cgroup: &str, daemon: Option<i32>) -> Self {
         let programs: Vec<i32> = programs_of(dir).into_iter().chain(daemon).collect();
-        let sections = BTreeMap::from([
+        let sections: [(&str, Vec<String>); 8] = [
             ("mounts of the host", mounts("/proc/self/mountinfo", dir)),
             (
                 "mounts of the launcher",
@@ -28,12 +29,12 @@ impl Snapshot {
             ),
             ("cgroups", cgroups(cgroup)),
             ("processes", programs.iter().flat_map(|pid| children(*pid, &programs)).collect()),
-            ("network links", names(Path::new("/sys/class/net"))),
+            ("network links", names(Path::new("/sys/class/net")).into_iter().collect()),
             ("descriptors", programs.iter().flat_map(|pid| descriptors(*pid)).collect()),
             ("files", files(dir)),
             ("ids", foreign_processes(cgroup)),
-        ]);
-        Self { sections }
+        ];
+        Self { sections: sections.into_iter().map(|(name, lines)| (name, counted(lines))).collect() }
     }
 
     /// What was added to `before` and what is missing from it, in words.
@@ -41,16 +42,38 @@ impl Snapshot {
         let mut all = Vec::new();
         for (name, lines) in &self.sections {
             let earlier = &before.sections[name];
-            all.extend(lines.difference(earlier).map(|line| format!("{name}: + {line}")));
-            all.extend(earlier.difference(lines).map(|line| format!("{name}: - {line}")));
+            for line in lines.keys().chain(earlier.keys()).collect::<BTreeSet<_>>() {
+                let (was, is) = (earlier.get(line).unwrap_or(&0), lines.get(line).unwrap_or(&0));
+                if was != is {
+                    all.push(format!("{name}: {was} before, {is} now: {line}"));
+                }
+            }
         }
         all
     }
 
-    /// Whether no sandbox has a cgroup.
-    pub fn is_without_sandboxes(&self) -> bool {
-        self.sections["cgroups"].iter().all(|path| path.split('/').all(|part| part.len() != 36))
+    /// How many sandboxes have a cgroup of their own in the version 2 hierarchy, prepared ones among them.
+    pub fn sandboxes(&self) -> usize {
+        self.sections["cgroups"].iter().filter(|(path, _)| path.ends_with("/ID/workload")).map(|(_, count)| count).sum()
     }
+}
+
+fn counted(lines: Vec<String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in lines {
+        *counts.entry(without_ids(&line)).or_default() += 1;
+    }
+    counts
+}
+
+/// The line with `ID` for each sandbox id in it.
+fn without_ids(line: &str) -> String {
+    let is_id = |part: &str| part.len() == 36 && part.bytes().filter(|byte| *byte == b'-').count() == 4;
+    let parts = line.split_inclusive(['/', ' ', ',']).map(|part| {
+        let bare = part.trim_end_matches(['/', ' ', ',']);
+        if is_id(bare) { part.replace(bare, "ID") } else { part.to_owned() }
+    });
+    parts.collect()
 }
 
 /// `bivouac-init` programs that were started for this directory (it is an argument of theirs).
@@ -80,7 +103,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-fn mounts(table: &str, dir: &Path) -> BTreeSet<String> {
+fn mounts(table: &str, dir: &Path) -> Vec<String> {
     let text = fs::read_to_string(table).unwrap_or_default();
     let dir = dir.to_string_lossy();
     // Without the numbers of mount and parent, which are new with each.
@@ -88,12 +111,12 @@ fn mounts(table: &str, dir: &Path) -> BTreeSet<String> {
     text.lines().filter(|line| line.contains(&*dir)).map(line).collect()
 }
 
-fn cgroups(name: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+fn cgroups(name: &str) -> Vec<String> {
+    let mut found = Vec::new();
     for (_, mount) in cgroup_mounts() {
         walk(&mount.join(name), &mut |path| {
             if path.is_dir() {
-                found.insert(path.display().to_string());
+                found.push(path.display().to_string());
             }
         });
     }
@@ -101,16 +124,16 @@ fn cgroups(name: &str) -> BTreeSet<String> {
 }
 
 /// Processes below one of the programs that are not programs themselves: sandboxes.
-fn children(pid: i32, programs: &[i32]) -> BTreeSet<String> {
+fn children(pid: i32, programs: &[i32]) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let pids = text.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
     // The namespace maker has no argument that names the directory.
     let helper = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"namespaces\0"));
-    pids.filter(|pid| !programs.contains(pid) && !helper(pid)).map(|child| format!("{child} of {pid}")).collect()
+    pids.filter(|pid| !programs.contains(pid) && !helper(pid)).map(|_| format!("a child of {pid}")).collect()
 }
 
 /// How many descriptors of each kind a program has.
-fn descriptors(pid: i32) -> BTreeSet<String> {
+fn descriptors(pid: i32) -> Vec<String> {
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
         let target = fs::read_link(entry.path()).map(|path| path.display().to_string()).unwrap_or_default();
@@ -125,11 +148,11 @@ fn descriptors(pid: i32) -> BTreeSet<String> {
     kinds.into_iter().map(|(kind, count)| format!("{} {pid}: {count} {kind}", name.trim())).collect()
 }
 
-fn files(dir: &Path) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
     walk(dir, &mut |path| {
         let owner = path.symlink_metadata().map(|metadata| metadata.uid()).unwrap_or_default();
-        found.insert(format!("{} of {owner}", path.display()));
+        found.push(format!("{} of {owner}", path.display()));
     });
     found
 }
@@ -145,11 +168,15 @@ fn walk(dir: &Path, see: &mut dyn FnMut(&Path)) {
 }
 
 /// Processes in this daemon's cgroups, with the host id they run as.
-fn foreign_processes(cgroup: &str) -> BTreeSet<String> {
+fn foreign_processes(cgroup: &str) -> Vec<String> {
     let inside = |pid: &i32| {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         text.lines().any(|line| line.split(['/', ':']).any(|part| part == cgroup))
     };
     let owner = |pid: i32| fs::metadata(format!("/proc/{pid}")).map(|metadata| metadata.uid()).unwrap_or_default();
-    all_processes().into_iter().filter(inside).map(|pid| format!("process {pid} as {}", owner(pid))).collect()
+    all_processes()
+        .into_iter()
+        .filter(inside)
+        .map(|pid| if owner(pid) < 1 << 30 { "of the host".to_owned() } else { "of a range".to_owned() })
+        .collect()
 }
