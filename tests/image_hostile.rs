@@ -314,7 +314,7 @@ fn bombs() {
     bomb(small(), &dirs.end(), "entries");
     // Many small members in a row are one stream with one limit.
     let members = gzip(&Tar::new().file("f", noisy(9 << 20)).0).repeat(2);
-    bomb(UnpackLimits { file_bytes: 1 << 40, ..small() }, &members, "limit of 8388608");
+    bomb(UnpackLimits { file_bytes: 1 << 40, ratio: 1000, ..small() }, &members, "limit of 8388608");
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn into_file((read, write): (OwnedFd, OwnedFd)) -> (std::fs::File, OwnedFd) {
 fn become_program(process: &Process, place: Place<'_>, pipes: &Pipes, filter: &[Instruction]) -> StepFailure {
     let way = (|| -> Step<StepFailure> {
         join_cgroups(place.joins)?;
+        umask(Mode::from_bits_truncate(0o022));
         setsid().step("setsid")?;
         leave_keyring()?;
         set_limits(process)?;
@@ -96,7 +97,6 @@ fn become_program(process: &Process, place: Place<'_>, pipes: &Pipes, filter: &[
         let program = Program::new(process, &who)?;
         sys::reset_signals();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("sigprocmask")?;
-        umask(Mode::from_bits_truncate(0o022));
         nix::sys::prctl::set_no_new_privs().step("prctl(PR_SET_NO_NEW_PRIVS)")?;
         sys::cloexec_from(3).step("mark descriptors close-on-exec")?;
         sys::install_filter(filter).step("install the seccomp filter")?;

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
 
 /// No request of the protocol comes near this; a client that sends more is wrong or hostile.
-pub const BODY_CAP: usize = 1 << 20;
+pub const BODY_CAP: u64 = 1 << 20;
+
+/// So much is read and thrown away of a body that is too large: a client that is still sending when the connection is
+/// closed mostly never reads the answer.
+const DRAINED: u64 = 16 << 20;
 
 /// How long a client may take for one whole body, so that slow senders cannot hold connections for ever.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -32,21 +36,37 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 
 /// Reads a whole body of at most [`BODY_CAP`] bytes.
 async fn read(body: Body) -> Result<Bytes, ApiError> {
-    // A declared length above the cap is refused before a byte of it is read.
-    if axum::body::HttpBody::size_hint(&body).lower() > BODY_CAP as u64 {
-        return Err(too_large());
-    }
-    let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_CAP).collect());
-    match collected.await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(source)) if source.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::invalid("The request body ended early or is not valid HTTP; send it again.")),
+    match tokio::time::timeout(BODY_TIME, collect(body)).await {
+        Ok(collected) => collected,
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "SANDBOX::REQUEST_TIMEOUT",
             format!("The request body did not arrive within {} seconds.", BODY_TIME.as_secs()),
         )),
     }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+    // What says that it is hopelessly large is refused before a byte of it is read.
+    if body.size_hint().lower() > DRAINED {
+        return Err(too_large());
+    }
+    let mut kept = Vec::new();
+    let mut seen = 0;
+    while let Some(frame) = body.frame().await {
+        let broken = |_| ApiError::invalid("The request body ended early or is not valid HTTP; send it again.");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        seen += data.len() as u64;
+        if seen > DRAINED {
+            return Err(too_large());
+        }
+        if seen > BODY_CAP {
+            kept = Vec::new();
+        } else {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if seen > BODY_CAP { Err(too_large()) } else { Ok(kept.into()) }
 }
 
 fn too_large() -> ApiError {
@@ -173,8 +193,11 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_are_bounded() {
-        assert_eq!(read(Body::from(vec![b'a'; BODY_CAP])).await.map(|bytes| bytes.len()), Ok(BODY_CAP));
-        let over = read(Body::from(vec![b'a'; BODY_CAP + 1])).await.expect_err("too large");
-        assert_eq!((over.status().as_u16(), over.code()), (413, "SANDBOX::BODY_TOO_LARGE"));
+        let of = |bytes: u64| Body::from(vec![b'a'; usize::try_from(bytes).expect("small")]);
+        assert_eq!(read(of(BODY_CAP)).await.map(|bytes| bytes.len() as u64), Ok(BODY_CAP));
+        for bytes in [BODY_CAP + 1, DRAINED, DRAINED + 1] {
+            let over = read(of(bytes)).await.expect_err("too large");
+            assert_eq!((over.status().as_u16(), over.code()), (413, "SANDBOX::BODY_TOO_LARGE"));
+        }
     }
 }

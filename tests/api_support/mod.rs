@@ -1,7 +1,7 @@
 //! The whole API over a pretended host, called without a socket. Every answer is held against what all answers promise
 //! and against the API's own description.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of this")]
+#![expect(dead_code, reason = "each test program uses a part of it")]
 
 pub mod schema;
 

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 const WAITING: usize = 8;
 /// A client that sends nothing for so long is taken for gone.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long the rest of a body that was refused is taken in.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// `None` is the end that the client meant; a channel that just closes is a client that went away.
 type Piece = Option<Bytes>;
@@ -27,21 +29,39 @@ pub fn channel() -> (mpsc::Sender<Piece>, BodyReader) {
     (sender, BodyReader { pieces, rest: Bytes::new(), ended: false })
 }
 
-/// Passes the body on until its end, or until nobody reads any more. What it says of the end is what the reader hears.
+/// Passes the body on until its end. When nobody reads any more, the rest is thrown away for a while: a client that is
+/// still sending when the connection is closed mostly never reads why.
 pub async fn feed(mut body: Body, pieces: mpsc::Sender<Piece>) {
     loop {
-        let piece = tokio::select! {
-            next = tokio::time::timeout(IDLE, body.frame()) => match next {
-                Ok(Some(Ok(frame))) => frame.into_data().ok(),
-                Ok(None) => return drop(pieces.send(None).await),
-                Ok(Some(Err(_))) | Err(_) => return,
-            },
-            () = pieces.closed() => return,
+        let next = tokio::select! {
+            next = next(&mut body) => next,
+            () = pieces.closed() => return drain(body).await,
         };
-        if let Some(bytes) = piece.filter(|bytes| !bytes.is_empty())
-            && pieces.send(Some(bytes)).await.is_err()
-        {
+        let Some(piece) = next else { return };
+        let end = piece.is_none();
+        if pieces.send(piece).await.is_err() {
+            return drain(body).await;
+        }
+        if end {
             return;
+        }
+    }
+}
+
+async fn drain(mut body: Body) {
+    let rest = async { while let Some(Some(_)) = next(&mut body).await {} };
+    drop(tokio::time::timeout(DRAIN, rest).await);
+}
+
+/// The next piece or the end; `None` when the client went away or fell silent.
+async fn next(body: &mut Body) -> Option<Piece> {
+    loop {
+        match tokio::time::timeout(IDLE, body.frame()).await.ok()? {
+            None => return Some(None),
+            Some(frame) => match frame.ok()?.into_data() {
+                Ok(bytes) if !bytes.is_empty() => return Some(Some(bytes)),
+                _ => {}
+            },
         }
     }
 }
@@ -93,10 +113,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stops_stops_the_feeding() {
+    async fn the_rest_is_taken_in_when_nobody_reads() {
         let (pieces, reader) = channel();
         drop(reader);
+        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
+        let sending = tokio::spawn(async move {
+            for _ in 0..100 {
+                sender.send(Ok(Bytes::from_static(b"more"))).await.expect("taken in");
+            }
+        });
+        feed(Body::new(crate::api::stream::ChannelBody::new(receiver, |bytes| bytes)), pieces).await;
+        sending.await.expect("all was taken in");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_given_up() {
+        let (pieces, mut reader) = channel();
         let (_open, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
         feed(Body::new(crate::api::stream::ChannelBody::new(receiver, |bytes| bytes)), pieces).await;
+        let read = tokio::task::spawn_blocking(move || reader.read(&mut [0; 8])).await.expect("no panic");
+        assert_eq!(read.expect_err("given up").kind(), io::ErrorKind::UnexpectedEof);
     }
 }

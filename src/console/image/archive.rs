@@ -105,7 +105,7 @@ struct Pieces {
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = PIECE.saturating_sub(self.piece.len()).min(bytes.len());
-        self.piece.extend(bytes.iter().take(room));
+        self.piece.extend_from_slice(bytes.get(..room).unwrap_or_default());
         if self.piece.len() >= PIECE {
             self.flush()?;
         }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::console::{Call, Client, Failure};
+use crate::console::{self, Call, Client, Failure};
 use crate::sandbox::fake::FakeHost;
 
 struct Daemon {
@@ -132,4 +132,128 @@ async fn an_address_that_is_taken_stops_the_start() {
     let refused = serve_until(&first.config, &parts, std::future::pending()).await.expect_err("taken");
     assert!(refused.story().contains("something else answers there"), "{}", refused.story());
     first.stop().await;
+}
+
+/// A root tar with one file, and `create` arguments for it.
+fn root_tar(dir: &Path) -> PathBuf {
+    let path = dir.join("root.tar");
+    let mut tar = tar::Builder::new(fs::File::create(&path).expect("made"));
+    let mut header = tar::Header::new_ustar();
+    header.set_size(5);
+    header.set_mode(0o755);
+    header.set_cksum();
+    tar.append_data(&mut header, "bin/sh", &b"a lie"[..]).expect("appended");
+    tar.into_inner().and_then(|file| file.sync_all()).expect("written");
+    path
+}
+
+/// The arguments of a command as they are typed.
+fn typed<A: clap::Args>(line: &str) -> A {
+    let words = std::iter::once("bivouac").chain(line.split(' '));
+    let matches = A::augment_args(clap::Command::new("bivouac")).try_get_matches_from(words).expect("parses");
+    A::from_arg_matches(&matches).expect("complete")
+}
+
+/// What PID 1 would have written: one segment with one frame.
+fn write_log(config: &Config, id: &str, text: &[u8]) {
+    let dir = config.state_dir.join("sandboxes").join(id);
+    fs::create_dir_all(&dir).expect("made");
+    let mut segment = b"BVKLOG1\n".to_vec();
+    segment.extend(1u64.to_le_bytes());
+    segment.extend(0u64.to_le_bytes());
+    segment.extend([1, 0, 0, 0]);
+    segment.extend(u32::try_from(text.len()).expect("short").to_le_bytes());
+    segment.extend(1u64.to_le_bytes());
+    segment.extend(text);
+    fs::write(dir.join("log.0"), segment).expect("written");
+}
+
+#[tokio::test]
+async fn images_come_in_and_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(config(dir.path(), &[]), FakeHost::new()).await;
+    let client = daemon.client(None);
+    let path = root_tar(dir.path());
+    let import = |line: String| {
+        let client = &client;
+        async move { console::image::import::import(client, &typed(&line)).await }
+    };
+    import(format!("{} --name mine:1", path.display())).await.expect("imported");
+    let images: Value = client.json(call(Method::GET, "/v1/images")).await.expect("listed");
+    assert_eq!(images["items"][0]["name"], "mine:1");
+    console::image::list::list(&client, &typed("--json")).await.expect("listed");
+    console::image::inspect::inspect(&client, &typed("mine:1")).await.expect("inspected");
+    console::image::rm::remove(&client, &typed("mine:1")).await.expect("removed");
+    let absent = console::image::rm::remove(&client, &typed("mine:1")).await.expect_err("gone");
+    assert!(absent.line().contains("failed to remove image mine:1: "), "{}", absent.line());
+
+    let garbage = dir.path().join("garbage");
+    fs::write(&garbage, vec![b'x'; 3 << 20]).expect("written");
+    let refused = import(format!("{} --name bad", garbage.display())).await.expect_err("no image");
+    assert!(matches!(refused, Failure::Refused { status: 400..500, .. }), "{refused:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn every_verb_of_a_sandbox_does_what_it_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(config(dir.path(), &[]), FakeHost::new()).await;
+    let client = daemon.client(None);
+    let import = format!("{} --name mine", root_tar(dir.path()).display());
+    console::image::import::import(&client, &typed(&import)).await.expect("imported");
+
+    let line = "mine --name web --env A=1 --cpu 500m --memory 64Mi --timeout 5m --metadata team=x -- sh -c true";
+    console::create::create(&client, &typed(line)).await.expect("created");
+    let id = console::find_id(&client, "web").await.expect("found");
+    let made: Value = client.json(call(Method::GET, &format!("/v1/sandboxes/{id}"))).await.expect("there");
+    assert_eq!(made["entrypoint"], json!(["sh", "-c", "true"]));
+    assert_eq!(made["metadata"], json!({"name": "web", "team": "x"}));
+
+    console::list::list(&client, &typed("--state Running --metadata team=x")).await.expect("listed");
+    console::get::get(&client, &typed("web --json")).await.expect("shown");
+    console::get::get(&client, &typed("web")).await.expect("shown");
+    console::pause::pause(&client, &typed("web")).await.expect("paused");
+    assert_eq!(state(&client, &id).await, "Paused");
+    let again = console::pause::pause(&client, &typed("web")).await.expect_err("paused already");
+    assert!(matches!(again, Failure::Refused { status: 409, .. }), "{again:?}");
+    console::resume::resume(&client, &typed("web")).await.expect("resumed");
+    console::renew::renew(&client, &typed("web --for 30m")).await.expect("renewed");
+    write_log(&daemon.config, &id, b"hello\n");
+    let mut shown = 0;
+    console::logs::show(&client, &id, console::logs::Part::default(), &mut shown).await.expect("read");
+    assert_eq!(shown, 6);
+    console::rm::remove(&client, &typed(&id[..8])).await.expect("removed");
+    console::find_id(&client, "web").await.expect_err("gone");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn run_passes_signals_on_and_ends_with_the_programs_code() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = FakeHost::new();
+    let daemon = Daemon::start(config(dir.path(), &[]), host.restarted()).await;
+    let client = daemon.client(None);
+    let import = format!("{} --name mine", root_tar(dir.path()).display());
+    console::image::import::import(&client, &typed(&import)).await.expect("imported");
+
+    let (theirs, ours) = (daemon.client(None), host.restarted());
+    let run = tokio::spawn(async move { console::run::run(&theirs, &typed("mine --rm -- sh")).await });
+    let id = loop {
+        match ours.living().pop() {
+            Some(id) => break id,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    // It lives, so `run` catches this signal.
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raised");
+    while ours.signals(&id).is_empty() {
+        assert!(!run.is_finished(), "it ended before the signal");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ours.signals(&id), [1]);
+    ours.exit(&id, 42);
+    assert_eq!(run.await.expect("joined").expect("ran"), 42);
+    let gone = client.json::<Value>(call(Method::GET, "/v1/sandboxes")).await.expect("listed");
+    assert_eq!(gone["pagination"]["totalItems"], 0);
+    daemon.stop().await;
 }

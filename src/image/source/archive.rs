@@ -14,6 +14,7 @@ const AT: &str = "the archive";
 pub struct Archive {
     whole: Section,
     parts: HashMap<Vec<u8>, Part>,
+    broken: Option<ImageError>,
 }
 
 #[derive(Debug)]
@@ -24,6 +25,8 @@ enum Part {
     },
     /// docker-save writes a layer that it has written before as a link to it.
     Link(Vec<u8>),
+    /// It is there twice, and nobody can say which one is meant. In a root that is nothing unusual.
+    Ambiguous,
 }
 
 /// What the first entries of an archive let one believe.
@@ -55,24 +58,34 @@ fn is_of_a_root(name: &[u8]) -> bool {
 }
 
 impl Archive {
-    /// Reads all headers, and none of the data. A root file system is given up on early: it has other entries.
-    pub fn read(whole: Section, limits: &UnpackLimits) -> Result<Self, ImageError> {
-        let mut tar = TarReader::new(SeekingInput::new(whole.clone()), AT, limits);
-        let mut parts = HashMap::new();
+    /// Reads all headers, and none of the data. A root file system is given up on early: it has other entries. One that
+    /// cannot be read is read as far as possible.
+    pub fn read(whole: Section, limits: &UnpackLimits) -> Self {
+        let mut archive = Self { whole, parts: HashMap::new(), broken: None };
+        if let Err(error) = archive.read_headers(limits) {
+            archive.broken = Some(error);
+        }
+        archive
+    }
+
+    fn read_headers(&mut self, limits: &UnpackLimits) -> Result<(), ImageError> {
+        let mut tar = TarReader::new(SeekingInput::new(self.whole.clone()), AT, limits);
         for _ in 0..limits.archive_members {
             let Some(member) = tar.next()? else { break };
             let offset = tar.input().position();
             let name = clean(&member.name);
             let Some(part) = part(&member, &name, offset) else { continue };
-            match parts.entry(name) {
+            match self.parts.entry(name) {
                 Entry::Vacant(vacant) => drop(vacant.insert(part)),
-                Entry::Occupied(occupied) => {
-                    let name = shown(occupied.key());
-                    return Err(ImageError::bad(AT, format!("it holds {name} twice")));
-                }
+                Entry::Occupied(mut occupied) => drop(occupied.insert(Part::Ambiguous)),
             }
         }
-        Ok(Self { whole, parts })
+        Ok(())
+    }
+
+    /// What was wrong with the archive, if anything.
+    pub fn broken(&mut self) -> Option<ImageError> {
+        self.broken.take()
     }
 
     pub fn is_oci(&self) -> bool {
@@ -96,6 +109,7 @@ impl Archive {
         }
         match self.parts.get(&name) {
             Some(Part::File { offset, length }) => self.whole.part(*offset, *length).ok_or_else(missing),
+            Some(Part::Ambiguous) => Err(ImageError::bad(AT, format!("it holds {} twice", shown(&name)))),
             _ => Err(missing()),
         }
     }

@@ -117,7 +117,11 @@ fn open_stream<'a>(mut reader: Box<dyn Read + Send + 'a>, store: &ImageStore) ->
 fn open_archive<'a>(file: File, store: &ImageStore) -> Result<Opened<'a>, ImageError> {
     let file = Arc::new(file);
     let whole = Section::whole(Arc::clone(&file))?;
-    let archive = Archive::read(whole.clone(), store.limits())?;
+    let mut archive = Archive::read(whole.clone(), store.limits());
+    let is_image = archive.is_oci() || archive.is_docker_save();
+    if let Some(error) = archive.broken().filter(|_| is_image) {
+        return Err(error);
+    }
     Ok(if archive.is_oci() {
         Opened::Oci(Container::Archive(archive))
     } else if archive.is_docker_save() {

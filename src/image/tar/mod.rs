@@ -6,13 +6,17 @@
 //! get smuggled past one of them. Here every ambiguity is an error, and memory is bounded.
 
 mod header;
+mod input;
+mod member;
 mod number;
 mod pax;
 mod reader;
 mod sparse;
 
 pub use header::Kind;
-pub use reader::{Input, Member, TarReader};
+pub use input::Input;
+pub use member::Member;
+pub use reader::TarReader;
 pub use sparse::Region;
 
 /// Every header is one block, and data is padded to blocks.

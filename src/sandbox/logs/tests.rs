@@ -1,3 +1,5 @@
+//! Logs as PID 1 writes them, and as it might write them to hurt.
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
@@ -233,4 +235,31 @@ async fn followers_leave_no_watch_behind() {
     assert_eq!(watcher.watched(), 1);
     drop(second);
     assert_eq!(watcher.watched(), 0);
+}
+
+proptest::proptest! {
+    /// Whatever stands in the segments, reading ends, and gives no more than is there.
+    #[test]
+    fn any_bytes_are_survived(
+        first: Vec<u8>,
+        second: Vec<u8>,
+        numbers: (u64, u64),
+        lines in 0usize..5,
+        headed: (bool, bool),
+    ) {
+        let mut log = Log::new();
+        for (number, headed, bytes) in [(numbers.0, headed.0, &first), (numbers.1, headed.1, &second)] {
+            log.number = number;
+            log.begin(number);
+            if !headed {
+                fs::write(log.segment(), b"").expect("written");
+            }
+            log.line(1, 1, "sound\n");
+            log.raw(bytes);
+            log.current = 1 - log.current;
+        }
+        let seen = log.logs().last_lines(&log.id, lines).expect("readable").frames;
+        let bytes: usize = seen.iter().map(|frame| frame.payload.len()).sum();
+        proptest::prop_assert!(bytes <= first.len() + second.len() + 12);
+    }
 }

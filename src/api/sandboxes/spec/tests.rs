@@ -1,3 +1,5 @@
+//! Requests for sandboxes, field by field.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
