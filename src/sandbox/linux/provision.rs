@@ -31,8 +31,7 @@ pub struct Born {
 /// fails half-way is removed by `remove` like everything else.
 pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
     let slot = inner.reserved().remove(&base).ok_or_else(|| internal("take the reserved slot: there is none"))?;
-    let image = inner.images.find(&spec.image).map_err(image_failed)?;
-    inner.images.hold(&image, id.as_str());
+    let image = inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let writable = Writable::below(&dir);
     writable.make(base).map_err(file_failed)?;
@@ -111,12 +110,17 @@ pub fn sweep(inner: &Inner, known: &[SandboxId]) -> Vec<String> {
     found.sort();
     found.dedup();
     let strangers = found.into_iter().filter(|id| !known.contains(id));
-    strangers
+    let mut told: Vec<String> = strangers
         .map(|id| match remove(inner, &id, 0, Logs::Remove) {
             Ok(()) => format!("sandbox {id}: removed, no record of it"),
             Err(error) => format!("sandbox {id}: no record of it, and it could not be removed: {error}"),
         })
-        .collect()
+        .collect();
+    // Images whose name went to another are kept only for sandboxes, and by now those hold theirs again.
+    told.extend(
+        inner.images.prune().into_iter().map(|digest| format!("image {digest}: removed, nothing names or uses it")),
+    );
+    told
 }
 
 /// How this kernel mounts roots, found out with one slot that is thrown away.
