@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, until};
 
 const NAME: &str = "test/debian:latest";
 
@@ -38,8 +38,11 @@ fn a_debian_does_its_work() {
     assert_eq!(run(&daemon, &["stat", "-c", "%a %U", "/usr/bin/passwd"]), "4755 root\n");
     check_rights(&run(&daemon, &["cat", "/proc/self/status"]));
 
-    let removed = daemon.cli(&["image", "rm", NAME]);
-    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    // `run --rm` is over when the last sandbox is being removed.
+    until("removed", || {
+        let removed = daemon.cli(&["image", "rm", NAME]);
+        if removed.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&removed.stderr).into_owned()) }
+    });
     daemon.check_left(&before);
 }
 
