@@ -12,7 +12,7 @@ pub fn write(time: DateTime<Utc>) -> String {
     time.format(form).to_string()
 }
 
-/// As [`write`], of nanoseconds of the Unix epoch.
+/// As [`write()`], of nanoseconds of the Unix epoch.
 #[must_use]
 pub fn write_nanos(nanos: i64) -> String {
     write(DateTime::from_timestamp_nanos(nanos))

@@ -4,6 +4,7 @@
 mod bad_input;
 mod chaos;
 mod cli;
+mod debian;
 mod harness;
 mod isolation;
 mod lifecycle;

@@ -51,7 +51,7 @@ impl Daemon {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::Builder::new().prefix("bivouac-test-").tempdir().expect("a scratch directory");
         let cgroup = format!("bivouac-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let text = format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\n{config}");
+        let text = format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\nprepared_slots = 4\n{config}");
         fs::write(dir.path().join("config.toml"), text).expect("written");
         let client = Client::unix(&dir.path().join("api.sock"));
         Self { dir, cgroup, client, child: None }
@@ -182,16 +182,13 @@ impl Daemon {
         let first = self.create(&["true"]);
         self.client.get(&first.path("logs?follow=true")).expect_success();
         first.delete();
-        let mut last = self.snapshot();
+        let (mut last, mut equal) = (self.snapshot(), 0);
         until("settled", || {
             let now = self.snapshot();
             let changes = now.differences(&std::mem::replace(&mut last, now.clone()));
-            let prepared = now.sandboxes() == PREPARED;
-            if changes.is_empty() && prepared {
-                Ok(now)
-            } else {
-                Err(format!("{} sandboxes, {changes:?}", now.sandboxes()))
-            }
+            // Between two of what is prepared there is a pause of some milliseconds.
+            equal = if changes.is_empty() && now.sandboxes() == PREPARED { equal + 1 } else { 0 };
+            if equal > 25 { Ok(now) } else { Err(format!("{} sandboxes, {changes:?}", now.sandboxes())) }
         })
     }
 
