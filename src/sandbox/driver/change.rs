@@ -82,8 +82,11 @@ impl Driver {
         }
         self.facts = facts;
         self.become_state(next);
+        // Not whenever it is in transition: who labels or renews a sandbox that is being made waits for nothing, and must
+        // not take the place of whoever waits for it to be made.
+        let begins_transition = matches!(effect, Some(Effect::Freeze | Effect::Thaw));
         self.settle(effect);
-        if self.state.in_transition() {
+        if begins_transition {
             (self.asker, self.fault) = (Some(call.reply), None);
         } else {
             reply(call, Ok(self.facts.snapshot(&self.state).sandbox));
