@@ -4,6 +4,7 @@ mod config;
 mod dirs;
 mod proof;
 mod provision;
+mod tree;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -31,8 +31,7 @@ pub struct Born {
 /// fails half-way is removed by `remove` like everything else.
 pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
     let slot = inner.reserved().remove(&base).ok_or_else(|| internal("take the reserved slot: there is none"))?;
-    let image = inner.images.find(&spec.image).map_err(image_failed)?;
-    inner.images.hold(&image, id.as_str());
+    let image = inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let writable = Writable::below(&dir);
     writable.make(base).map_err(file_failed)?;
@@ -81,10 +80,9 @@ pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holdi
         return Err(lost("find PID 1 again: the process that was recorded has ended"));
     }
     let frozen = inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))?;
-    match inner.images.find(&proof.image) {
-        Ok(image) => inner.images.hold(&image, id.as_str()),
-        // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
-        Err(error) => tracing::warn!(%error, "the image of a running sandbox is not in the store"),
+    // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
+    if let Err(error) = inner.images.find_and_hold(&proof.image, id.as_str()) {
+        tracing::warn!(%error, "the image of a running sandbox is not in the store");
     }
     Ok((holding, frozen))
 }
