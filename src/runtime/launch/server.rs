@@ -129,12 +129,15 @@ impl Launcher {
 
     /// Answers one request; false when the daemon is gone.
     fn serve(&mut self, daemon: &OwnedFd) -> bool {
-        let message = match sys::receive(daemon.as_fd(), MAX_LAUNCHER_BYTES, MsgFlags::MSG_DONTWAIT) {
-            Ok(Some(message)) => message,
+        let answered = match sys::receive(daemon.as_fd(), MAX_LAUNCHER_BYTES, MsgFlags::MSG_DONTWAIT) {
+            Ok(Some(message)) => self.answer(message),
             Ok(None) => return false,
-            Err(error) => return matches!(error.errno, Errno::EAGAIN | Errno::EMSGSIZE),
+            Err(error) if error.errno == Errno::EAGAIN => return true,
+            // Too large, or no room for its descriptors in our table. The daemon waits for an answer all the same.
+            Err(error) if error.errno == Errno::EMSGSIZE => Err(refused(&error.to_string())),
+            Err(_) => return false,
         };
-        let (reply, fds) = match self.answer(message) {
+        let (reply, fds) = match answered {
             Ok(answer) => answer,
             Err(failure) => (LauncherReply::Failed(failure), Vec::new()),
         };
