@@ -54,7 +54,7 @@ pub fn spawn(
     let target = CloneTarget { namespaces: 0, cgroup: Some(place.cgroup) };
     match single.fork(target).step("clone the entrypoint")? {
         Cloned::Child => {
-            let failure = become_program(process, place, pipes, filter);
+            let failure = become_program(process, place, pipes, &failure_out, filter);
             let _ = nix::unistd::write(&failure_out, &proto::encode(&failure));
             // Nothing of the parent's copied state may run at exit.
             nix::sys::signal::raise(nix::sys::signal::SIGKILL).ok();
@@ -81,9 +81,16 @@ fn into_file((read, write): (OwnedFd, OwnedFd)) -> (std::fs::File, OwnedFd) {
 }
 
 /// The child's way to exec; comes back only with what went wrong.
-fn become_program(process: &Process, place: Place<'_>, pipes: &Pipes, filter: &[Instruction]) -> StepFailure {
+fn become_program(
+    process: &Process,
+    place: Place<'_>,
+    pipes: &Pipes,
+    failure_out: &OwnedFd,
+    filter: &[Instruction],
+) -> StepFailure {
     let way = (|| -> Step<StepFailure> {
         join_cgroups(place.joins)?;
+        keep_only(pipes, failure_out)?;
         umask(Mode::from_bits_truncate(0o022));
         setsid().step("setsid")?;
         leave_keyring()?;
@@ -112,6 +119,13 @@ fn join_cgroups(joins: &[OwnedFd]) -> Step<()> {
         nix::unistd::write(join, b"0").step("write cgroup.procs")?;
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).step("unshare(CLONE_NEWCGROUP)")
+}
+
+/// Paths that the image has chosen come next, and `/proc/self/fd` is one of them: nothing of the host's may be found there.
+/// This process never returns to the owners of what is closed.
+fn keep_only(pipes: &Pipes, failure_out: &OwnedFd) -> Step<()> {
+    let own = [&pipes.stdout.1, &pipes.stderr.1, failure_out].map(AsRawFd::as_raw_fd);
+    sys::close_all_but(&[&[0, 1, 2], own.as_slice()].concat()).step("close PID 1's descriptors")
 }
 
 fn leave_keyring() -> Step<()> {
