@@ -274,3 +274,10 @@ fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
+
+#[test]
+fn a_real_time_signal_is_an_end_too() {
+    let Some(daemon) = Daemon::start("a_real_time_signal_is_an_end_too") else { return };
+    let status = daemon.create(&["sh", "-c", "kill -40 $$; sleep 1000000"]).ended();
+    assert_eq!((&status["state"], &status["exitCode"]), (&json!("Failed"), &json!(168)), "{status}");
+}

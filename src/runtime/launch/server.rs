@@ -8,15 +8,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, accept4, socketpair};
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::setsid;
 
 use super::held::{Held, Sandbox};
 use super::room;
 use crate::agent::{self, Inheritance, Named, Step};
 use crate::model::SandboxId;
 use crate::proto::{self, FailureKind, LAUNCH_FDS, LauncherReply, LauncherRequest, MAX_LAUNCHER_BYTES, StepFailure};
-use crate::sys::{self, CloneTarget, Cloned, Instruction, Message, SingleThreaded};
+use crate::sys::{self, CloneTarget, Cloned, Instruction, Message, Patience, SingleThreaded};
 
 /// Everything but the user namespace and the network namespace, which are prepared ahead and entered, and the cgroup
 /// namespace, which only makes sense once the workload is in its cgroups.
@@ -115,7 +114,7 @@ impl Launcher {
 
     fn reap(&self) {
         while let Ok(Some(_)) = self.children.read_signal() {}
-        while waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_some()) {}
+        while matches!(sys::wait_any(Patience::Look), Ok(Some(_))) {}
     }
 
     fn welcome(&mut self) {
