@@ -106,7 +106,7 @@ impl Driver {
     fn become_state(&mut self, next: State) {
         if next.phase() != self.state.phase() {
             let (reason, message) = (next.status.reason.as_str(), &next.status.message);
-            tracing::info!(from = %self.state.phase(), to = %next.phase(), reason, message, "the sandbox changed");
+            tracing::info!(from = %self.state.phase(), to = %next.phase(), reason, status = message, "the sandbox changed");
         }
         self.state = next;
         if !self.state.watches_end() && !self.state.in_transition() {
@@ -145,7 +145,7 @@ impl Driver {
     fn log_trouble(&self, effect: &Effect) {
         if let Effect::Rest(time) = effect {
             let (attempts, message) = (self.state.attempts, &self.state.status.message);
-            tracing::warn!(attempts, again_in = ?time, message, "failed to clean up after the sandbox");
+            tracing::warn!(attempts, again_in = ?time, status = message, "failed to clean up after the sandbox");
         }
     }
 
