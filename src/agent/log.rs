@@ -45,6 +45,11 @@ impl LogWriter {
     /// for its log.
     pub fn append(&mut self, stream: Stream, at_unix_nanos: i64, payload: &[u8]) {
         let size = FRAME_BYTES + payload.len() as u64;
+        // The segment could not even be begun the last time; what it holds would have no meaning without its header.
+        if self.position < HEADER_BYTES && self.write_header().is_err() {
+            self.dropped += payload.len() as u64;
+            return;
+        }
         if self.position + size > self.segment_bytes && self.position > HEADER_BYTES && self.turn().is_err() {
             self.dropped += payload.len() as u64;
             return;
@@ -125,5 +130,28 @@ mod tests {
         assert_eq!(first[8..24], [[3, 0, 0, 0, 0, 0, 0, 0], [20, 0, 0, 0, 0, 0, 0, 0]].concat());
         assert_eq!(second[8..24], [[4, 0, 0, 0, 0, 0, 0, 0], [40, 0, 0, 0, 0, 0, 0, 0]].concat());
         assert_eq!(&second[24..], [&[1, 0, 0, 0, 10, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0], [b'g'; 10].as_slice()].concat());
+    }
+
+    #[test]
+    fn a_segment_that_could_not_be_begun_is_begun_later() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = |name: &str| OwnedFd::from(File::create(dir.path().join(name)).expect("a file"));
+        let mut log = LogWriter::start([open("log.0"), open("log.1")], 24 + 16 + 10).expect("a log");
+        // It can be emptied, but has no room for anything.
+        let full =
+            nix::sys::memfd::memfd_create(c"full", nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING).expect("a file");
+        let seal = nix::fcntl::FcntlArg::F_ADD_SEALS(nix::fcntl::SealFlag::F_SEAL_GROW);
+        nix::fcntl::fcntl(&full, seal).expect("sealed");
+        let real = std::mem::replace(&mut log.segments[1], full);
+        for byte in b'a'..=b'c' {
+            log.append(Stream::Stdout, 7, &[byte; 10]);
+        }
+        log.segments[1] = real;
+        log.append(Stream::Stdout, 7, &[b'd'; 10]);
+        let second = read(dir.path(), "log.1");
+        // Of b and c nothing was kept.
+        assert_eq!(second[..8], *MAGIC);
+        assert_eq!(second[8..24], [[2, 0, 0, 0, 0, 0, 0, 0], [20, 0, 0, 0, 0, 0, 0, 0]].concat());
+        assert_eq!(second[40..], [b'd'; 10]);
     }
 }

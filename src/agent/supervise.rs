@@ -7,14 +7,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::MsgFlags;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::log::{LogWriter, Stream};
 use super::workload::Outputs;
 use crate::model::Exit;
 use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report};
-use crate::sys;
+use crate::sys::{self, Ended, Patience};
 
 /// Signals that PID 1 passes on to the entrypoint, as `docker kill` and CI runners send them.
 const FORWARDED: [Signal; 8] = [
@@ -123,14 +122,12 @@ impl Supervisor {
 
     /// Takes in every child that ended: ours, and the orphans that the kernel gave to PID 1.
     fn reap(&mut self) {
-        loop {
-            match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == self.entrypoint => self.finish(Exit::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.entrypoint => {
-                    self.finish(Exit::Signal(signal as i32))
-                }
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) | Err(_) => {}
+        while let Ok(Some((pid, ended))) = sys::wait_any(Patience::Look) {
+            if pid == self.entrypoint {
+                self.finish(match ended {
+                    Ended::Code(code) => Exit::Code(code),
+                    Ended::Signal(signal) => Exit::Signal(signal),
+                });
             }
         }
     }
@@ -142,7 +139,7 @@ impl Supervisor {
             return;
         }
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-        while waitpid(None::<Pid>, None).is_ok() {}
+        while sys::wait_any(Patience::Wait).is_ok() {}
         for index in 0..self.outputs.len() {
             while self.outputs[index].is_some() {
                 self.on_output(index);

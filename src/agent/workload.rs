@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
@@ -92,13 +92,16 @@ fn live(plan: &SeedPlan, place: Place<'_>, cradle: &Cradle, filter: &[Instructio
 
 /// The way to exec; comes back only with what went wrong.
 fn grow_up(plan: &SeedPlan, place: Place<'_>, cradle: &Cradle, filter: &[Instruction]) -> Step<StepFailure> {
-    keep_only(place, cradle)?;
+    let joins = place.joins.iter().map(AsRawFd::as_raw_fd);
+    keep_only(cradle, &joins.chain([place.user_namespace.as_raw_fd()]).collect::<Vec<_>>())?;
     join_cgroups(place.joins)?;
     umask(Mode::from_bits_truncate(0o022));
     setsid().step("setsid")?;
     leave_keyring()?;
     set_limits(plan)?;
     setns(place.user_namespace, CloneFlags::CLONE_NEWUSER).step("setns(user namespace)")?;
+    // Before any path of an image is looked at: it may name a descriptor.
+    keep_only(cradle, &[])?;
     become_root_inside()?;
     bound_capabilities(plan)?;
     sys::reset_signals();
@@ -117,12 +120,12 @@ fn grow_up(plan: &SeedPlan, place: Place<'_>, cradle: &Cradle, filter: &[Instruc
     Ok(program.execute())
 }
 
-/// Lets go of everything that is PID 1's, its own ends of the pipes first of all.
-fn keep_only(place: Place<'_>, cradle: &Cradle) -> Step<()> {
+/// Lets go of everything that is PID 1's but its own ends of the pipes and `needed`.
+fn keep_only(cradle: &Cradle, needed: &[RawFd]) -> Step<()> {
     let Cradle { order, failure, stdout, stderr } = cradle;
-    let mut keep = vec![0, 1, 2, place.user_namespace.as_raw_fd()];
+    let mut keep = vec![0, 1, 2];
     keep.extend([order, failure, stdout, stderr].map(AsRawFd::as_raw_fd));
-    keep.extend(place.joins.iter().map(AsRawFd::as_raw_fd));
+    keep.extend(needed);
     sys::close_all_but(&keep).step("close the descriptors of PID 1")
 }
 

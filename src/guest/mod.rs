@@ -69,7 +69,7 @@ impl Guest {
 
     /// Resolves once the entrypoint has been executed, or with the step that failed.
     pub async fn ready(&self) -> Result<(), GuestError> {
-        match self.report_within(LAUNCH_DEADLINE).await? {
+        match within(LAUNCH_DEADLINE, self.report()).await? {
             Report::Ready => Ok(()),
             Report::Failed(failure) => Err(failure.into()),
             Report::Hello { .. } | Report::Exited(_) => Err(GuestError::OutOfTurn),
@@ -80,8 +80,12 @@ impl Guest {
     /// the end of the entrypoint, which PID 1 repeats after its nonce.
     pub async fn prove(&self, nonce: &str) -> Result<(), GuestError> {
         self.command(&Command::Hello)?;
+        within(HELLO_DEADLINE, self.hear_nonce(nonce)).await
+    }
+
+    async fn hear_nonce(&self, nonce: &str) -> Result<(), GuestError> {
         loop {
-            match self.report_within(HELLO_DEADLINE).await? {
+            match self.report().await? {
                 Report::Hello { nonce: found } if found == nonce => return Ok(()),
                 Report::Hello { .. } => return Err(GuestError::Imposter("another nonce")),
                 Report::Ready | Report::Exited(_) => {}
@@ -93,7 +97,11 @@ impl Guest {
     /// As [`prove`](Self::prove) for a PID 1 that is frozen and cannot answer yet: a wrong answer counts as its end.
     pub fn prove_later(&self, nonce: &str) -> Result<(), GuestError> {
         self.expected_nonce.get_or_init(|| nonce.to_owned());
-        self.command(&Command::Hello)
+        match self.command(&Command::Hello) {
+            // Many daemons have asked since it was frozen; it will answer those.
+            Err(GuestError::Call(error)) if error.errno == Errno::EAGAIN => Ok(()),
+            other => other,
+        }
     }
 
     /// Resolves with how the entrypoint ended; `None` when PID 1 is gone without having said so.
@@ -126,13 +134,11 @@ impl Guest {
         Ok(sys::send(self.control.as_fd(), &proto::encode(command), &[], MsgFlags::MSG_DONTWAIT)?)
     }
 
-    async fn report_within(&self, deadline: Duration) -> Result<Report, GuestError> {
-        tokio::time::timeout(deadline, self.report()).await.unwrap_or(Err(GuestError::Deadline(deadline)))
-    }
-
     /// The next report. A closed socket means that PID 1 has ended: it holds the other end for life.
     async fn report(&self) -> Result<Report, GuestError> {
         loop {
+            // A storm of reports must not keep a thread of the runtime for itself.
+            tokio::task::coop::consume_budget().await;
             let mut ready = self.control.readable().await?;
             match sys::receive(self.control.as_fd(), MAX_CONTROL_BYTES, MsgFlags::MSG_DONTWAIT) {
                 Ok(Some(message)) => return proto::decode(&message.bytes).map_err(|_| GuestError::OutOfTurn),
@@ -141,6 +147,58 @@ impl Guest {
                 Err(error) if error.errno == Errno::ECONNRESET => return Err(GuestError::Gone),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+async fn within<T>(deadline: Duration, answer: impl Future<Output = Result<T, GuestError>>) -> Result<T, GuestError> {
+    tokio::time::timeout(deadline, answer).await.unwrap_or(Err(GuestError::Deadline(deadline)))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::unistd::Pid;
+
+    use super::*;
+
+    /// A guest whose PID 1 is this process, and the end of the socket that PID 1 would have.
+    fn guest() -> (Guest, OwnedFd) {
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        let (ours, theirs) = pair.expect("a socket pair");
+        let pidfd = sys::pidfd_open(Pid::this()).expect("a pidfd");
+        (Guest::new(Pid::this().as_raw(), pidfd, ours).expect("a guest"), theirs)
+    }
+
+    fn say(socket: &OwnedFd, report: &Report) -> sys::Result<()> {
+        sys::send(socket.as_fd(), &proto::encode(report), &[], MsgFlags::empty())
+    }
+
+    #[tokio::test]
+    async fn only_the_right_nonce_proves_and_old_reports_are_passed_over() {
+        let (guest, pid_1) = guest();
+        say(&pid_1, &Report::Ready).expect("said");
+        say(&pid_1, &Report::Hello { nonce: "right".to_owned() }).expect("said");
+        guest.prove("right").await.expect("proved");
+        say(&pid_1, &Report::Hello { nonce: "wrong".to_owned() }).expect("said");
+        assert!(matches!(guest.prove("right").await, Err(GuestError::Imposter(_))));
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_reports_neither_proves_nor_holds_up_the_daemon() {
+        let (guest, pid_1) = guest();
+        let storm = std::thread::spawn(move || while say(&pid_1, &Report::Ready).is_ok() {});
+        let proved = tokio::time::timeout(Duration::from_millis(200), guest.prove("right")).await;
+        assert!(proved.is_err(), "the timer had its turn");
+        drop(guest);
+        storm.join().expect("it ends when nobody listens");
+    }
+
+    #[tokio::test]
+    async fn a_frozen_pid_1_may_be_asked_any_number_of_times() {
+        let (guest, _pid_1) = guest();
+        for _ in 0..2000 {
+            guest.prove_later("right").expect("asked");
         }
     }
 }

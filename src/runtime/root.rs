@@ -68,6 +68,8 @@ impl Way {
     #[must_use]
     pub fn find(slot: &Slot, scratch: &Path) -> Self {
         let writable = Writable::below(scratch);
+        // A daemon that was killed while it tried has left its own behind.
+        drop(fs::remove_dir_all(scratch));
         let tried = fs::create_dir_all(scratch).is_ok() && writable.make(slot.base).is_ok();
         let found = if tried && by_descriptors(slot, &[], &writable).is_ok() { Self::Descriptors } else { Self::Paths };
         drop(fs::remove_dir_all(scratch));
@@ -140,25 +142,28 @@ fn mount_in_own_namespace(anchor: &Path, slot: &Slot, layers: &[String], writabl
     sys::told(private, || "mount(MS_REC | MS_PRIVATE)".to_owned())?;
     let scratch = FsContext::open(c"tmpfs")?.mount(MountAttr::NONE)?;
     sys::attach(scratch.as_fd(), open_path(open_root()?.as_fd(), &anchor.to_string_lossy())?.as_fd())?;
-    for (name, tree) in [("layers", Some(&slot.layers)), ("skeleton", Some(&slot.skeleton)), ("root", None)] {
+    let own = writable.detached()?;
+    let trees =
+        [("layers", Some(&slot.layers)), ("skeleton", Some(&slot.skeleton)), ("own", Some(&own)), ("root", None)];
+    for (name, tree) in trees {
         let path = anchor.join(name);
         sys::told(fs::create_dir(&path), || format!("mkdir({})", path.display()))?;
         if let Some(tree) = tree {
             sys::attach(tree.as_fd(), open_path(scratch.as_fd(), name)?.as_fd())?;
         }
     }
-    // Relative names keep a hundred layers within the page that mount(2) takes.
+    // Relative names keep a hundred layers within the page that mount(2) takes, and what the host's own are called (a comma
+    // would end an option) out of it.
     sys::told(chdir(&anchor.join("layers")), || "chdir(layers)".to_owned())?;
-    let (options, root) = (path_options(layers, writable)?, anchor.join("root"));
+    let (options, root) = (path_options(layers)?, anchor.join("root"));
     let mounted = mount(Some("overlay"), &root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()));
     sys::told(mounted, || format!("mount(overlay, {options:?})"))?;
     sys::clone_tree(TreeSource::Fd(open_path(scratch.as_fd(), "root")?.as_fd()))
 }
 
-fn path_options(layers: &[String], writable: &Writable) -> sys::Result<String> {
+fn path_options(layers: &[String]) -> sys::Result<String> {
     let lower: Vec<&str> = ["../skeleton"].into_iter().chain(layers.iter().rev().map(String::as_str)).collect();
-    let (upper, work) = (writable.upper.display(), writable.work.display());
-    let mut options = format!("lowerdir={},upperdir={upper},workdir={work},volatile", lower.join(":"));
+    let mut options = format!("lowerdir={},upperdir=../own/upper,workdir=../own/work,volatile", lower.join(":"));
     for (key, value) in SETTINGS {
         options.push_str(&format!(",{key}={value}"));
     }

@@ -26,8 +26,8 @@ pub use mount::{
 };
 pub use network::bring_loopback_up;
 pub use process::{
-    CloneTarget, Cloned, ForkFlags, SingleThreaded, pidfd_open, pidfd_signal, reset_signals, set_parent_death_signal,
-    set_resource_limit,
+    CloneTarget, Cloned, Ended, ForkFlags, Patience, SingleThreaded, pidfd_open, pidfd_signal, reset_signals,
+    set_parent_death_signal, set_resource_limit, wait_any,
 };
 pub use seccomp::{Instruction, install_filter};
 #[cfg(feature = "daemon")]

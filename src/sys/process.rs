@@ -80,6 +80,43 @@ impl SingleThreaded {
     }
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Code(i32),
+    Signal(i32),
+}
+
+/// Whether [`wait_any`] waits for a child to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    Wait,
+    Look,
+}
+
+/// Takes in one child that has ended; `None` when none has (yet). `nix` would give an error, and the child be lost, for one
+/// that a real-time signal killed (`waitpid(2)`).
+///
+/// # Errors
+/// `ECHILD` when there is no child.
+pub fn wait_any(patience: Patience) -> Result<Option<(Pid, Ended)>> {
+    let flags = if patience == Patience::Look { libc::WNOHANG } else { 0 };
+    loop {
+        let mut status = 0;
+        // SAFETY: waitpid writes one integer, which lives across the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
+        match checked(libc::c_long::from(pid), || format!("waitpid(-1, {flags:#x})")) {
+            Err(error) if error.errno == Errno::EINTR => {}
+            Err(error) => return Err(error),
+            Ok(0) => return Ok(None),
+            Ok(_) if libc::WIFSIGNALED(status) => {
+                return Ok(Some((Pid::from_raw(pid), Ended::Signal(libc::WTERMSIG(status)))));
+            }
+            Ok(_) => return Ok(Some((Pid::from_raw(pid), Ended::Code(libc::WEXITSTATUS(status))))),
+        }
+    }
+}
+
 /// A descriptor for a process; readable once it has ended (Linux 5.3). Close-on-exec.
 pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
     // SAFETY: takes two integers.

@@ -215,9 +215,11 @@ fn the_way_of_older_kernels_works_too() {
     let name = "the_way_of_older_kernels_works_too";
     let Some(daemon) = Daemon::start_with(name, "overlay_by_paths = true\n") else { return };
     let before = daemon.settled();
-    let sandbox = daemon.create(&["sh", "-c", "echo $(id -u) > /etc/x; cat /etc/x; ls -d /bin/sh"]);
+    let sandbox = daemon.create(&["sh", "-c", "echo $(id -u) > /etc/x; cat /etc/x; ls -d /bin/sh; cat /proc/mounts"]);
     assert_eq!(sandbox.ended()["exitCode"], 0);
-    assert_eq!(sandbox.log(), "0\n/bin/sh\n");
+    let log = sandbox.log();
+    assert!(log.starts_with("0\n/bin/sh\n"), "{log}");
+    assert!(!log.contains(&*daemon.state_dir().to_string_lossy()), "a sandbox sees where it is on the host: {log}");
     sandbox.delete();
     sandbox.until_unknown();
     daemon.check_left(&before);
@@ -276,4 +278,11 @@ fn keys_are_asked_for_on_tcp() {
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn a_real_time_signal_is_an_end_too() {
+    let Some(daemon) = Daemon::start("a_real_time_signal_is_an_end_too") else { return };
+    let status = daemon.create(&["sh", "-c", "kill -40 $$; sleep 1000000"]).ended();
+    assert_eq!((&status["state"], &status["exitCode"]), (&json!("Failed"), &json!(168)), "{status}");
 }

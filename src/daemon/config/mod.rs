@@ -233,7 +233,9 @@ fn own_cgroup(state_dir: &Path) -> String {
     if state_dir == Path::new(DEFAULT_STATE_DIR) {
         return "bivouac".to_owned();
     }
-    let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+    // `/srv/bivouac/` is `/srv/bivouac`.
+    let plain: PathBuf = state_dir.components().collect();
+    let digest = Sha256::digest(plain.as_os_str().as_encoded_bytes());
     let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("bivouac-{digits}")
 }

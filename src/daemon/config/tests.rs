@@ -153,6 +153,7 @@ fn daemons_of_two_state_directories_have_two_cgroups() {
     let (a, b) = (parent(&[("BIVOUAC_STATE_DIR", "/a")]), parent(&[("BIVOUAC_STATE_DIR", "/b")]));
     assert!(a.as_ref().is_ok_and(|name| name.len() == "bivouac-".len() + 12), "{a:?}");
     assert_ne!(a, b);
+    assert_eq!(parent(&[("BIVOUAC_STATE_DIR", "/a/")]), a);
     assert_eq!(parent(&[("BIVOUAC_RUNTIME_CGROUP_PARENT", "mine")]).as_deref(), Ok("mine"));
     assert!(parent(&[("BIVOUAC_RUNTIME_CGROUP_PARENT", "../up")]).is_err());
 }

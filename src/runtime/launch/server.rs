@@ -8,15 +8,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, accept4, socketpair};
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::setsid;
 
 use super::held::{Held, Sandbox};
 use super::room;
 use crate::agent::{self, Inheritance, Named, Step};
 use crate::model::SandboxId;
 use crate::proto::{self, FailureKind, LAUNCH_FDS, LauncherReply, LauncherRequest, MAX_LAUNCHER_BYTES, StepFailure};
-use crate::sys::{self, CloneTarget, Cloned, Instruction, Message, SingleThreaded};
+use crate::sys::{self, CloneTarget, Cloned, Instruction, Message, Patience, SingleThreaded};
 
 /// Everything but the user namespace and the network namespace, which are prepared ahead and entered, and the cgroup
 /// namespace, which only makes sense once the workload is in its cgroups.
@@ -115,7 +114,7 @@ impl Launcher {
 
     fn reap(&self) {
         while let Ok(Some(_)) = self.children.read_signal() {}
-        while waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_some()) {}
+        while matches!(sys::wait_any(Patience::Look), Ok(Some(_))) {}
     }
 
     fn welcome(&mut self) {
@@ -129,12 +128,15 @@ impl Launcher {
 
     /// Answers one request; false when the daemon is gone.
     fn serve(&mut self, daemon: &OwnedFd) -> bool {
-        let message = match sys::receive(daemon.as_fd(), MAX_LAUNCHER_BYTES, MsgFlags::MSG_DONTWAIT) {
-            Ok(Some(message)) => message,
+        let answered = match sys::receive(daemon.as_fd(), MAX_LAUNCHER_BYTES, MsgFlags::MSG_DONTWAIT) {
+            Ok(Some(message)) => self.answer(message),
             Ok(None) => return false,
-            Err(error) => return matches!(error.errno, Errno::EAGAIN | Errno::EMSGSIZE),
+            Err(error) if error.errno == Errno::EAGAIN => return true,
+            // Too large, or no room for its descriptors in our table. The daemon waits for an answer all the same.
+            Err(error) if error.errno == Errno::EMSGSIZE => Err(refused(&error.to_string())),
+            Err(_) => return false,
         };
-        let (reply, fds) = match self.answer(message) {
+        let (reply, fds) = match answered {
             Ok(answer) => answer,
             Err(failure) => (LauncherReply::Failed(failure), Vec::new()),
         };

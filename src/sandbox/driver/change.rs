@@ -82,8 +82,11 @@ impl Driver {
         }
         self.facts = facts;
         self.become_state(next);
+        // Not whenever it is in transition: who labels or renews a sandbox that is being made waits for nothing, and must
+        // not take the place of whoever waits for it to be made.
+        let begins_transition = matches!(effect, Some(Effect::Freeze | Effect::Thaw));
         self.settle(effect);
-        if self.state.in_transition() {
+        if begins_transition {
             (self.asker, self.fault) = (Some(call.reply), None);
         } else {
             reply(call, Ok(self.facts.snapshot(&self.state).sandbox));
@@ -103,7 +106,7 @@ impl Driver {
     fn become_state(&mut self, next: State) {
         if next.phase() != self.state.phase() {
             let (reason, message) = (next.status.reason.as_str(), &next.status.message);
-            tracing::info!(from = %self.state.phase(), to = %next.phase(), reason, message, "the sandbox changed");
+            tracing::info!(from = %self.state.phase(), to = %next.phase(), reason, status = message, "the sandbox changed");
         }
         self.state = next;
         if !self.state.watches_end() && !self.state.in_transition() {
@@ -142,7 +145,7 @@ impl Driver {
     fn log_trouble(&self, effect: &Effect) {
         if let Effect::Rest(time) = effect {
             let (attempts, message) = (self.state.attempts, &self.state.status.message);
-            tracing::warn!(attempts, again_in = ?time, message, "failed to clean up after the sandbox");
+            tracing::warn!(attempts, again_in = ?time, status = message, "failed to clean up after the sandbox");
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::tree;
 use crate::model::SandboxId;
 
 /// Whether the entrypoint's output outlives the sandbox's processes.
@@ -48,11 +49,13 @@ impl SandboxDirs {
     /// Removes what a sandbox has here, without following anything in it.
     pub fn remove(&self, id: &SandboxId, logs: Logs) -> io::Result<()> {
         let dir = self.of(id);
+        let remove = |dir: PathBuf| {
+            let told = |error: io::Error| io::Error::new(error.kind(), format!("remove {}: {error}", dir.display()));
+            tree::remove(&dir).map_err(told)
+        };
         match logs {
-            Logs::Remove => absent_is_fine(fs::remove_dir_all(dir)),
-            Logs::Keep => {
-                ["upper", "work"].into_iter().try_for_each(|name| absent_is_fine(fs::remove_dir_all(dir.join(name))))
-            }
+            Logs::Remove => remove(dir),
+            Logs::Keep => ["upper", "work"].into_iter().try_for_each(|name| remove(dir.join(name))),
         }
     }
 
@@ -61,13 +64,6 @@ impl SandboxDirs {
     pub fn list(&self) -> Vec<SandboxId> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    }
-}
-
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod dirs;
 mod proof;
 mod provision;
+mod tree;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ pub use config::LinuxConfig;
 
 use self::dirs::SandboxDirs;
 use self::proof::Proof;
+use super::driver::chain;
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore};
@@ -267,14 +269,7 @@ impl Life for LinuxLife {
 }
 
 fn failed(reason: Reason, error: &dyn std::error::Error) -> HostError {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    HostError { reason, message }
+    HostError { reason, message: chain(error) }
 }
 
 fn image_failed(error: ImageError) -> HostError {

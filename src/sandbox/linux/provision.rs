@@ -77,10 +77,9 @@ pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holdi
         return Err(lost("find PID 1 again: the process that was recorded has ended"));
     }
     let frozen = inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))?;
-    match inner.images.find(&proof.image) {
-        Ok(image) => inner.images.hold(&image, id.as_str()),
-        // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
-        Err(error) => tracing::warn!(%error, "the image of a running sandbox is not in the store"),
+    // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
+    if let Err(error) = inner.images.find_and_hold(&proof.image, id.as_str()) {
+        tracing::warn!(%error, "the image of a running sandbox is not in the store");
     }
     Ok((holding, frozen))
 }

@@ -217,3 +217,23 @@ async fn when_nobody_can_call_any_more_work_in_flight_is_finished() {
     assert_eq!(seen.borrow().sandbox.status.phase, Phase::Paused);
     assert!(bench.host.is_frozen_now(&id));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_labels_a_sandbox_in_the_making_does_not_wait_and_does_not_answer_its_maker() {
+    let bench = Bench::new().await;
+    bench.host.delay(Step::Launch, Duration::from_secs(2));
+    let made = begin(&bench, |all| async move { all.create(spec_for(Duration::from_secs(600))).await });
+    let id = loop {
+        tokio::task::yield_now().await;
+        let pending = Filter { phases: vec![Phase::Pending], ..Filter::default() };
+        if let Some(sandbox) = bench.sandboxes.list(&pending, 1, 1).items.first() {
+            break sandbox.id.clone();
+        }
+    };
+    let patch = BTreeMap::from([("name".to_owned(), Some("web".to_owned()))]);
+    let patched = bench.sandboxes.patch_metadata(&id, patch).await.unwrap();
+    assert_eq!(patched.status.phase, Phase::Pending);
+    let made = made.await.unwrap().unwrap();
+    assert_eq!((made.status.phase, made.spec.metadata["name"].as_str()), (Phase::Running, "web"));
+    bench.check_host();
+}
