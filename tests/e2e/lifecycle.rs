@@ -274,3 +274,15 @@ fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
+
+#[test]
+fn a_flood_of_signals_hides_neither_the_output_nor_the_end() {
+    let Some(daemon) = Daemon::start("a_flood_of_signals_hides_neither_the_output_nor_the_end") else { return };
+    // PID 1 passes every one of them on; SIGHUP goes before SIGCHLD in its queue.
+    let flood = "(while :; do kill -HUP 1; done) &";
+    let script = format!("trap '' HUP; {flood} {flood} {flood} {flood} sleep 1; echo out; exit 5");
+    let sandbox = daemon.create(&["sh", "-c", &script]);
+    let status = sandbox.ended();
+    assert_eq!((&status["exitCode"], sandbox.log().as_str()), (&json!(5), "out\n"), "{status}");
+    sandbox.delete();
+}
