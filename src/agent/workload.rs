@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid, setsid};
 
 use super::step::{Named, Step};
@@ -36,8 +36,14 @@ pub struct Pipes {
 }
 
 impl Pipes {
+    /// Whoever is inside may open the writing ends by name, as `/dev/stdout`, and nobody the reading ends: the pipes belong
+    /// to PID 1, which is mapped to nobody there.
     pub fn make() -> Step<Self> {
-        let make = || pipe2(OFlag::O_CLOEXEC).step("make the output pipes");
+        let make = || -> Step<(OwnedFd, OwnedFd)> {
+            let (read, write) = pipe2(OFlag::O_CLOEXEC).step("make the output pipes")?;
+            fchmod(&write, Mode::from_bits_truncate(0o222)).step("let all write to the output pipes")?;
+            Ok((read, write))
+        };
         Ok(Self { stdout: make()?, stderr: make()? })
     }
 }

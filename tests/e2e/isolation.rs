@@ -204,3 +204,14 @@ fn what_a_sandbox_writes_belongs_to_its_own_range() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&state.permissions());
     assert_eq!(mode & 0o077, 0, "users of the host could reach what sandboxes write");
 }
+
+#[test]
+fn output_can_be_opened_by_name_but_not_read() {
+    let Some(daemon) = Daemon::start("output_can_be_opened_by_name_but_not_read") else { return };
+    let script = "echo one >/dev/stdout; echo two >>/dev/stderr; cat </dev/stdout; echo three >/proc/self/fd/1";
+    let sandbox = daemon.create(&["sh", "-c", script]);
+    sandbox.ended();
+    let log = sandbox.log();
+    assert!(["one", "two", "three"].iter().all(|line| log.lines().any(|found| found == *line)), "{log}");
+    assert!(log.contains("can't open /dev/stdout"), "{log}");
+}
