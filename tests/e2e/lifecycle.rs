@@ -286,3 +286,24 @@ fn a_flood_of_signals_hides_neither_the_output_nor_the_end() {
     assert_eq!((&status["exitCode"], sandbox.log().as_str()), (&json!(5), "out\n"), "{status}");
     sandbox.delete();
 }
+
+#[test]
+fn a_sandbox_outside_its_cgroups_is_ended_all_the_same() {
+    let Some(daemon) = Daemon::start("a_sandbox_outside_its_cgroups_is_ended_all_the_same") else { return };
+    let sandbox = daemon.sleeper();
+    let pids = daemon.processes(&sandbox.id);
+    let root = crate::harness::unified().expect("a cgroup2 mount");
+    for pid in &pids {
+        fs::write(root.join("cgroup.procs"), pid.to_string()).expect("moved out");
+    }
+    let cgroup = root.join(&daemon.cgroup).join(&sandbox.id);
+    for part in ["workload", "init", ""] {
+        fs::remove_dir(cgroup.join(part)).expect("an empty cgroup");
+    }
+    sandbox.delete();
+    assert_eq!(sandbox.until("Terminated")["reason"], "user_delete");
+    until("ended", || {
+        let left: Vec<_> = pids.iter().filter(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
