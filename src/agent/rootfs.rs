@@ -136,11 +136,14 @@ fn make_nodes(dev: &OwnedFd, owner: u32) -> sys::Result<()> {
     Ok(())
 }
 
+/// Of the 3,072 that the kernel has for all sandboxes together (`/proc/sys/kernel/pty`).
+const MAX_TERMINALS: &str = "256";
+
 fn mount_pts(dev: &OwnedFd, base: u32) -> sys::Result<()> {
     let context = FsContext::open(c"devpts")?;
     // Group 5 is `tty` in every distribution; the kernel wants the host's number of the sandbox's group 5.
     let group = base.saturating_add(5).to_string();
-    for (key, value) in [(c"ptmxmode", "0666"), (c"mode", "0620"), (c"gid", &group)] {
+    for (key, value) in [(c"ptmxmode", "0666"), (c"mode", "0620"), (c"gid", &group), (c"max", MAX_TERMINALS)] {
         context.string(key, &c_string(value))?;
     }
     mount_on(dev, c"pts", &context, MountAttr::NO_SUID.and(MountAttr::NO_EXEC))?;

@@ -101,14 +101,16 @@ impl Supervisor {
         Ready { signals: ready(0), control: ready(1), outputs: places.map(|place| place.is_some_and(ready)) }
     }
 
+    /// One signal at a time: the kernel hands out low numbers first, and a sandbox that sends them without end must not
+    /// keep PID 1 from its children, its output and the daemon.
     fn on_signals(&mut self, signals: &SignalFd) {
-        while let Ok(Some(info)) = signals.read_signal() {
+        if let Ok(Some(info)) = signals.read_signal() {
             match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
-                Some(Signal::SIGCHLD) => self.reap(),
+                Some(Signal::SIGCHLD) | None => {}
                 Some(signal) => self.pass_on(signal as i32),
-                None => {}
             }
         }
+        self.reap();
     }
 
     fn pass_on(&self, signal: i32) {

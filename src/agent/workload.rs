@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid, setsid};
 
 use super::step::{Named, Step};
@@ -59,6 +59,11 @@ pub fn raise(single: &SingleThreaded, plan: &SeedPlan, place: Place<'_>, filter:
     let pipe = || pipe2(OFlag::O_CLOEXEC).step("make the pipes of the entrypoint");
     let ((order_in, order), (failure, failure_out)) = (pipe()?, pipe()?);
     let ((stdout, stdout_in), (stderr, stderr_in)) = (pipe()?, pipe()?);
+    for writable in [&stdout_in, &stderr_in] {
+        // Whoever is inside may open the writing ends by name, as `/dev/stdout`, and nobody the reading ends: the pipes belong
+        // to an id that is mapped to nobody there.
+        fchmod(writable, Mode::from_bits_truncate(0o222)).step("let all write to the output pipes")?;
+    }
     let cradle = Cradle { order: order_in, failure: failure_out, stdout: stdout_in, stderr: stderr_in };
     let target = CloneTarget { namespaces: 0, cgroup: Some(place.cgroup) };
     match single.fork(target).step("clone the entrypoint")? {

@@ -123,6 +123,14 @@ impl Guest {
         self.command(&Command::Signal(signal))
     }
 
+    /// Kills PID 1, and with it everything in its PID namespace; harmless when it is gone.
+    pub fn kill(&self) -> Result<(), GuestError> {
+        match sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL) {
+            Err(error) if error.errno != Errno::ESRCH => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Resolves when the process has ended.
     pub async fn gone(&self) -> Result<(), GuestError> {
         // Nothing is ever read from a pidfd, so its readiness stays.

@@ -9,11 +9,13 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
+use caps::{CapSet, Capability};
 use nix::fcntl::OFlag;
 use nix::sys::socket::MsgFlags;
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, Uid, pipe2, seteuid};
 
+use super::idrange::supervisor_id;
 use crate::agent::{Named, Step};
 use crate::proto::{self, FailureKind, MAX_LAUNCHER_BYTES, NamespaceReply, NamespaceRequest, StepFailure};
 use crate::sys::{self, CloneTarget, Cloned, SingleThreaded};
@@ -31,7 +33,7 @@ const CLOSED: [&str; 7] = ["user", "pid", "net", "mnt", "uts", "ipc", "time"];
 /// A step of the set-up that failed; a request that failed is answered, and the next one served.
 pub fn run() -> Step<()> {
     let single = SingleThreaded::prove().step("check for threads")?;
-    sys::set_parent_death_signal(libc::SIGKILL).step("prctl(PR_SET_PDEATHSIG)")?;
+    end_with_daemon()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().step("take the socket")?;
     while let Some(message) = sys::receive(socket.as_fd(), MAX_LAUNCHER_BYTES, MsgFlags::empty()).step("receive")? {
         let made = proto::decode(&message.bytes).step("read a request").and_then(|request| make(&single, &request));
@@ -50,7 +52,8 @@ fn make(single: &SingleThreaded, request: &NamespaceRequest) -> Step<[OwnedFd; 2
     let (go_in, go_out) = pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
     let (done_in, done_out) = pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
     let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNET).cast_unsigned().into();
-    match single.fork(CloneTarget { namespaces, cgroup: None }).step("clone a process into the namespaces")? {
+    let fork = || single.fork(CloneTarget { namespaces, cgroup: None }).step("clone a process into the namespaces");
+    match as_owner(supervisor_id(request.base), fork)? {
         Cloned::Child => {
             drop((go_out, done_in));
             let outcome = prepare(go_in);
@@ -64,6 +67,28 @@ fn make(single: &SingleThreaded, request: &NamespaceRequest) -> Step<[OwnedFd; 2
             made
         }
     }
+}
+
+/// Makes the namespaces as a user of the host that no one else is.
+///
+/// What the kernel counts for each user (inotify instances, bytes of message queues, pending signals) it counts for the
+/// owner of a user namespace as well, by the limits of the host: with root as the owner of all, one sandbox could use up
+/// what root and every other sandbox have.
+fn as_owner(owner: u32, make: impl FnOnce() -> Step<Cloned>) -> Step<Cloned> {
+    seteuid(Uid::from_raw(owner)).step("seteuid(owner of the namespaces)")?;
+    // The change has cleared the effective set; some hosts let only who has this one make user namespaces.
+    let raised = caps::raise(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).step("capset(CAP_SYS_ADMIN)");
+    let made = raised.and_then(|()| make());
+    if !matches!(made, Ok(Cloned::Child)) {
+        seteuid(Uid::from_raw(0)).step("seteuid(0)")?;
+        end_with_daemon()?;
+    }
+    made
+}
+
+/// To be asked for again after each change of the user id, which clears it (prctl(2)).
+fn end_with_daemon() -> Step<()> {
+    sys::set_parent_death_signal(libc::SIGKILL).step("prctl(PR_SET_PDEATHSIG)")
 }
 
 fn oversee(pid: Pid, base: u32, go: OwnedFd, done: OwnedFd) -> Step<[OwnedFd; 2]> {

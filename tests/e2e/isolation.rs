@@ -204,3 +204,35 @@ fn what_a_sandbox_writes_belongs_to_its_own_range() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&state.permissions());
     assert_eq!(mode & 0o077, 0, "users of the host could reach what sandboxes write");
 }
+
+#[test]
+fn what_one_sandbox_uses_up_is_its_own() {
+    let Some(daemon) = Daemon::start("what_one_sandbox_uses_up_is_its_own") else { return };
+    let used_up = || -> Value {
+        let sandbox = daemon.create(&["/bin/probe", "exhaust"]);
+        crate::harness::until("used up", || {
+            let log = sandbox.log();
+            serde_json::from_str(&log).map_err(|error| format!("{error}: {log}"))
+        })
+    };
+    // Kept in one sandbox while the other takes the same.
+    let (found, again): (Value, Value) = (used_up(), used_up());
+    for kind in ["terminals", "watchers", "queues"] {
+        let counts = [&found, &again].map(|found| found[kind].as_u64().unwrap_or_default());
+        assert!(counts[0] > 0 && counts[0] == counts[1], "{kind}: {counts:?}");
+    }
+    assert_eq!(found["terminals"], 256);
+    let flags = nix::sys::inotify::InitFlags::IN_CLOEXEC;
+    nix::sys::inotify::Inotify::init(flags).expect("root of the host can still watch files");
+}
+
+#[test]
+fn output_can_be_opened_by_name_but_not_read() {
+    let Some(daemon) = Daemon::start("output_can_be_opened_by_name_but_not_read") else { return };
+    let script = "echo one >/dev/stdout; echo two >>/dev/stderr; cat </dev/stdout; echo three >/proc/self/fd/1";
+    let sandbox = daemon.create(&["sh", "-c", script]);
+    sandbox.ended();
+    let log = sandbox.log();
+    assert!(["one", "two", "three"].iter().all(|line| log.lines().any(|found| found == *line)), "{log}");
+    assert!(log.contains("can't open /dev/stdout"), "{log}");
+}

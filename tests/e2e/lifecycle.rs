@@ -286,3 +286,36 @@ fn a_real_time_signal_is_an_end_too() {
     let status = daemon.create(&["sh", "-c", "kill -40 $$; sleep 1000000"]).ended();
     assert_eq!((&status["state"], &status["exitCode"]), (&json!("Failed"), &json!(168)), "{status}");
 }
+
+#[test]
+fn a_flood_of_signals_hides_neither_the_output_nor_the_end() {
+    let Some(daemon) = Daemon::start("a_flood_of_signals_hides_neither_the_output_nor_the_end") else { return };
+    // PID 1 passes every one of them on; SIGHUP goes before SIGCHLD in its queue.
+    let flood = "(while :; do kill -HUP 1; done) &";
+    let script = format!("trap '' HUP; {flood} {flood} {flood} {flood} sleep 1; echo out; exit 5");
+    let sandbox = daemon.create(&["sh", "-c", &script]);
+    let status = sandbox.ended();
+    assert_eq!((&status["exitCode"], sandbox.log().as_str()), (&json!(5), "out\n"), "{status}");
+    sandbox.delete();
+}
+
+#[test]
+fn a_sandbox_outside_its_cgroups_is_ended_all_the_same() {
+    let Some(daemon) = Daemon::start("a_sandbox_outside_its_cgroups_is_ended_all_the_same") else { return };
+    let sandbox = daemon.sleeper();
+    let pids = daemon.processes(&sandbox.id);
+    let root = crate::harness::unified().expect("a cgroup2 mount");
+    for pid in &pids {
+        fs::write(root.join("cgroup.procs"), pid.to_string()).expect("moved out");
+    }
+    let cgroup = root.join(&daemon.cgroup).join(&sandbox.id);
+    for part in ["workload", "init", ""] {
+        fs::remove_dir(cgroup.join(part)).expect("an empty cgroup");
+    }
+    sandbox.delete();
+    assert_eq!(sandbox.until("Terminated")["reason"], "user_delete");
+    until("ended", || {
+        let left: Vec<_> = pids.iter().filter(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}

@@ -40,6 +40,16 @@ fn a_sandbox_has_no_more_processes_than_it_may() {
 }
 
 #[test]
+fn all_sandboxes_together_leave_process_ids_to_the_host() {
+    let Some(daemon) = Daemon::start("all_sandboxes_together_leave_process_ids_to_the_host") else { return };
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().parse::<u64>().ok();
+    let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+    let points = mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
+    let limits: Vec<u64> = points.filter_map(|point| read(&format!("{point}/{}/pids.max", daemon.cgroup))).collect();
+    assert_eq!(limits, [read("/proc/sys/kernel/pid_max").expect("a number") / 2]);
+}
+
+#[test]
 fn a_limit_is_on_the_workload() {
     let Some(daemon) = Daemon::start("a_limit_is_on_the_workload") else { return };
     let mut request = daemon.request(&["sleep", "1000000"]);

@@ -6,6 +6,7 @@ mod chaos;
 mod cli;
 mod debian;
 mod harness;
+mod hostile_image;
 mod isolation;
 mod lifecycle;
 mod limits;

@@ -85,6 +85,15 @@ impl Layout {
         offered.then(|| (self.unified.join(below).join("workload"), true))
     }
 
+    /// The directory with this controller's files of all sandboxes together.
+    #[must_use]
+    pub fn parent_of(&self, controller: Controller, parent: &Path) -> Option<PathBuf> {
+        if let Some((_, mount)) = self.legacy.iter().find(|(known, _)| *known == controller) {
+            return Some(mount.join(parent));
+        }
+        self.unified_controllers.contains(&controller).then(|| self.unified.join(parent))
+    }
+
     /// Passes the version 2 controllers on to the children of `dir`, from the root down.
     pub fn delegate(&self, dir: &Path) -> Result<(), CgroupError> {
         if self.unified_controllers.is_empty() {

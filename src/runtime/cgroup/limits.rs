@@ -44,6 +44,18 @@ pub fn apply(layout: &Layout, below: &Path, limits: &Limits, strict: bool) -> Re
     Ok(notes)
 }
 
+/// All sandboxes together get half of the process ids that the host has: eight fork bombs could use up the 32,768 that are
+/// usual, and then nothing on the host could start a process. A host without the controller goes without.
+pub fn leave_ids_to_host(layout: &Layout, parent: &Path) {
+    let Some(dir) = layout.parent_of(Controller::Pids, parent) else { return };
+    let ids = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let Some(ids) = ids else { return };
+    let file = dir.join("pids.max");
+    if let Err(error) = fs::write(&file, (ids / 2).to_string()) {
+        tracing::warn!(%error, "failed to write {}: sandboxes together may use up the process ids", file.display());
+    }
+}
+
 fn set_pids(dir: &Path, unified: bool, count: i64) -> Result<(), CgroupError> {
     let pids = PidController::new(dir.to_owned(), dir.to_owned(), unified);
     pids.set_pid_max(MaxValue::Value(count)).map_err(refused("pids.max", dir))?;

@@ -75,6 +75,7 @@ impl Cgroups {
         for (_, mount) in &cgroups.layout.legacy {
             make_dir(&mount.join(parent))?;
         }
+        limits::leave_ids_to_host(&cgroups.layout, Path::new(parent));
         Ok(cgroups)
     }
 

@@ -118,6 +118,15 @@ impl LinuxHost {
         self.inner.living().get(id).cloned()
     }
 
+    /// The cgroups are killed next; this reaches a sandbox that was moved out of them.
+    fn kill(&self, id: &SandboxId) {
+        if let Some(guest) = self.inner.living().remove(id)
+            && let Err(error) = guest.kill()
+        {
+            tracing::warn!(%error, sandbox.id = %id, "PID 1 could not be killed");
+        }
+    }
+
     fn lives(&self, id: &SandboxId, guest: Guest, proof: String, notes: Vec<String>) -> Launched {
         let guest = Arc::new(guest);
         self.inner.living().insert(id.clone(), Arc::clone(&guest));
@@ -227,13 +236,13 @@ impl Host for LinuxHost {
     }
 
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
-        self.inner.living().remove(id);
+        self.kill(id);
         let id = id.clone();
         self.blocking(move |inner| provision::remove(inner, &id, base, dirs::Logs::Keep)).await
     }
 
     async fn destroy(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
-        self.inner.living().remove(id);
+        self.kill(id);
         let id = id.clone();
         self.blocking(move |inner| provision::remove(inner, &id, base, dirs::Logs::Remove)).await
     }

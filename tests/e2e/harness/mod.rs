@@ -8,6 +8,7 @@ mod oracle;
 mod sandbox;
 mod wait;
 
+pub use able::unified;
 pub use daemon::Daemon;
 pub use http::{Client, Response};
 pub use image::IMAGE;
