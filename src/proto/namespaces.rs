@@ -8,6 +8,8 @@ use super::StepFailure;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceRequest {
     pub base: u32,
+    /// The host id that owns the user namespace, and that no other namespace has as its owner.
+    pub owner: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 use thiserror::Error;
 
+use super::idrange::supervisor_id;
 use crate::model::SandboxId;
 use crate::proto::{
     self, LauncherReply, LauncherRequest, MAX_LAUNCHER_BYTES, Malformed, NamespaceReply, NamespaceRequest, StepFailure,
@@ -208,7 +209,7 @@ impl NamespaceMaker {
     }
 
     pub fn make(&self, base: u32) -> Result<Namespaces, LauncherError> {
-        let (reply, fds) = exchange(&self.connection, &NamespaceRequest { base }, &[])?;
+        let (reply, fds) = exchange(&self.connection, &NamespaceRequest { base, owner: supervisor_id(base) }, &[])?;
         match reply {
             NamespaceReply::Made => {
                 let [user, network] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| LauncherError::Unexpected)?;

@@ -15,7 +15,6 @@ use nix::sys::socket::MsgFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, Uid, pipe2, seteuid};
 
-use super::idrange::supervisor_id;
 use crate::agent::{Named, Step};
 use crate::proto::{self, FailureKind, MAX_LAUNCHER_BYTES, NamespaceReply, NamespaceRequest, StepFailure};
 use crate::sys::{self, CloneTarget, Cloned, SingleThreaded};
@@ -53,7 +52,7 @@ fn make(single: &SingleThreaded, request: &NamespaceRequest) -> Step<[OwnedFd; 2
     let (done_in, done_out) = pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
     let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNET).cast_unsigned().into();
     let fork = || single.fork(CloneTarget { namespaces, cgroup: None }).step("clone a process into the namespaces");
-    match as_owner(supervisor_id(request.base), fork)? {
+    match as_owner(request.owner, fork)? {
         Cloned::Child => {
             drop((go_out, done_in));
             let outcome = prepare(go_in);
