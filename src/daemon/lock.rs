@@ -43,9 +43,20 @@ impl DirLock {
     }
 }
 
+/// Makes the directory, or takes one that is there: with a lock file of ours in it, its mode is put right; otherwise it is
+/// somebody's, and is refused when it lets others do more than `mode` would.
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(mode).create(path)?;
-    // The umask has cut the mode of a new one, and an old one may have another.
+    let there = path.metadata().map(|metadata| metadata.permissions().mode() & 0o777);
+    match there {
+        Ok(found) if !path.join("lock").exists() && found & !mode & 0o077 != 0 => {
+            let advice =
+                format!("it is there with mode {found:03o}; name one that is bivouac's own, or `chmod {mode:o}` it");
+            return Err(io::Error::other(advice));
+        }
+        Ok(_) => {}
+        Err(_) => DirBuilder::new().recursive(true).mode(mode).create(path)?,
+    }
+    // The umask has cut the mode of a new one.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
@@ -69,6 +80,17 @@ fn holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_others_is_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("mode");
+        for mode in [0o700, 0o711] {
+            let refused = DirLock::take(dir.path(), mode).expect_err("somebody's").story();
+            assert!(refused.contains("mode 777"), "{refused}");
+        }
+        assert_eq!(fs::metadata(dir.path()).expect("there").permissions().mode() & 0o777, 0o777);
+    }
 
     #[test]
     fn a_second_daemon_is_told_who_has_it() {

@@ -6,11 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, setsockopt,
+    socket, sockopt,
 };
+use nix::sys::time::TimeVal;
 use thiserror::Error;
 
 use super::idrange::supervisor_id;
@@ -20,12 +23,17 @@ use crate::proto::{
 };
 use crate::sys::{self, SyscallError};
 
+/// How long an answer may take that takes a millisecond.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Error)]
 pub enum LauncherError {
     #[error("start {program}; it has to stand beside the bivouac program")]
     Start { program: PathBuf, source: io::Error },
     #[error("talk to bivouac-init: {0}")]
     Call(#[from] SyscallError),
+    #[error("talk to bivouac-init: no answer in {0:?}; it is stopped or hangs")]
+    Silent(Duration),
     #[error("talk to bivouac-init: it has closed the connection")]
     Closed,
     #[error("understand bivouac-init: {0}")]
@@ -97,6 +105,11 @@ impl Launcher {
     ) -> Result<(LauncherReply, Vec<OwnedFd>), LauncherError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         match exchange(&connection, request, fds) {
+            Err(LauncherError::Call(error)) if error.errno == Errno::EAGAIN => {
+                // Its answer may come yet, and must not be taken for the next one's.
+                *connection = connect_or_start(&self.program, &self.run_dir)?;
+                return Err(LauncherError::Silent(PATIENCE));
+            }
             Err(LauncherError::Closed) => {}
             Err(LauncherError::Call(error)) if matches!(error.errno, Errno::EPIPE | Errno::ECONNRESET) => {}
             other => return other,
@@ -149,7 +162,16 @@ fn try_connect(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 fn seqpacket() -> nix::Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    bound_waiting(&socket)?;
+    Ok(socket)
+}
+
+/// Lets a call on this socket, `connect(2)` included, wait so long and then fail with `EAGAIN`.
+fn bound_waiting(socket: &OwnedFd) -> nix::Result<()> {
+    let patience = TimeVal::new(PATIENCE.as_secs().cast_signed(), 0);
+    setsockopt(socket, sockopt::ReceiveTimeout, &patience)?;
+    setsockopt(socket, sockopt::SendTimeout, &patience)
 }
 
 /// The directory belongs to root alone, so this only catches a host that is set up wrongly.
@@ -204,6 +226,7 @@ impl NamespaceMaker {
     pub fn start(program: &Path) -> Result<Self, LauncherError> {
         let pair = nix::sys::socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
         let (ours, theirs) = sys::told(pair, || "socketpair(AF_UNIX, SOCK_SEQPACKET)".to_owned())?;
+        sys::told(bound_waiting(&ours), || "setsockopt(SO_RCVTIMEO)".to_owned())?;
         spawn(program, &["namespaces"], theirs)?;
         Ok(Self { connection: ours })
     }
