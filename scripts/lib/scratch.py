@@ -133,8 +133,9 @@ class Daemon:
         return [int(line) for line in open(path)]
 
     def launchers(self):
-        return [pid for pid in processes() if self.dir.encode() in command(pid) and b"launch" in command(pid)
-                and not inside(pid)]
+        # Its directory is a variable of it, not an argument, which sandboxes would see.
+        return [pid for pid in processes() if b"launch" in command(pid) and not inside(pid)
+                and self.dir.encode() in command(pid) + read(f"/proc/{pid}/environ")]
 
     def close(self):
         """Stops the daemon and removes everything of it, whatever state it is in."""

@@ -10,7 +10,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["launch", anchor] => launch::run(Path::new(anchor)),
+        ["launch", run_dir] => launch::become_copy(Path::new(run_dir)),
+        [launch::SEALED_VERB] => launch::run(),
         ["namespaces"] => namespaces::run(),
         _ => {
             eprintln!("bivouac-init: this program is started by `bivouac serve`; see `bivouac --help`");

@@ -236,3 +236,23 @@ fn output_can_be_opened_by_name_but_not_read() {
     assert!(["one", "two", "three"].iter().all(|line| log.lines().any(|found| found == *line)), "{log}");
     assert!(log.contains("can't open /dev/stdout"), "{log}");
 }
+
+/// A program that is started as itself would be PID 1's: it must be no file of the host.
+#[test]
+fn the_program_of_process_1_is_out_of_reach() {
+    let Some(daemon) = Daemon::start("the_program_of_process_1_is_out_of_reach") else { return };
+    let sandbox =
+        daemon.create(&["sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; ls -l /proc/1/exe; cat /proc/1/environ"]);
+    let status = sandbox.ended();
+    let log = sandbox.log();
+    assert_eq!(status["state"], "Failed", "{log}");
+    assert!(log.contains("bivouac-init launch-sealed"), "{log}");
+    assert!(!log.contains(&daemon.path("").display().to_string()), "{log}");
+    let own = daemon.create(&["/proc/self/exe", "launch", "/"]);
+    let ended = own.ended();
+    assert_eq!(ended["state"], "Failed", "{ended}");
+    let launcher = crate::harness::programs_of(&daemon.path(""))
+        .into_iter()
+        .find_map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok().map(|path| path.display().to_string()));
+    assert!(launcher.as_ref().is_some_and(|path| path.starts_with("/memfd:bivouac-init")), "{launcher:?}");
+}

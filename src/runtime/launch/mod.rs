@@ -6,6 +6,8 @@
 
 mod held;
 mod room;
+mod sealed;
 mod server;
 
+pub use sealed::{VERB as SEALED_VERB, become_copy};
 pub use server::run;

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -18,13 +17,12 @@ const QUIET: MountAttr = MountAttr::NO_SUID.and(MountAttr::NO_DEV).and(MountAttr
 
 /// Enters a mount namespace whose root has the places that sandboxes are built on, `empty-file`, `empty-dir` and `proc`.
 ///
-/// `anchor` is any directory of the host; the new root is attached there for the moment of the switch, in a namespace
-/// that nobody else sees.
-pub fn enter(anchor: &Path) -> Step<()> {
+/// The new root is attached on the current directory for the moment of the switch, in a namespace that nobody else sees.
+pub fn enter() -> Step<()> {
     unshare(CloneFlags::CLONE_NEWNS).step("unshare(CLONE_NEWNS)")?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make all mounts private")?;
-    switch_root(anchor).step("enter the launcher's own root")?;
+    switch_root().step("enter the launcher's own root")?;
     for dir in crate::agent::STAGE {
         fs::create_dir(dir).step("make the places to mount on")?;
     }
@@ -34,11 +32,11 @@ pub fn enter(anchor: &Path) -> Step<()> {
     mount_proc().step("mount the launcher's /proc")
 }
 
-fn switch_root(anchor: &Path) -> sys::Result<()> {
+fn switch_root() -> sys::Result<()> {
     let context = FsContext::open(c"tmpfs")?;
     context.string(c"size", c"64k")?.string(c"mode", c"755")?;
     let own = context.mount(QUIET)?;
-    let target = sys::told(fs::File::open(anchor), || format!("open({})", anchor.display()))?;
+    let target = sys::told(fs::File::open("."), || "open(\".\")".to_owned())?;
     sys::attach(own.as_fd(), target.as_fd())?;
     sys::told(fchdir(&own), || "fchdir(own root)".to_owned())?;
     sys::told(pivot_root(".", "."), || "pivot_root(\".\", \".\")".to_owned())?;

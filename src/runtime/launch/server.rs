@@ -1,7 +1,6 @@
 //! The launcher's loop: requests of the daemon, and children that ended.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,14 +27,14 @@ const NAMESPACES: u64 =
 ///
 /// # Errors
 /// A step of the set-up that failed.
-pub fn run(anchor: &Path) -> Step<()> {
+pub fn run() -> Step<()> {
     let single = SingleThreaded::prove().step("check for threads")?;
     let listener = take_listener()?;
     // A daemon that starts us under a terminal must not take us down with it.
     let _ = setsid();
     nix::sys::prctl::set_dumpable(false).step("prctl(PR_SET_DUMPABLE, 0)")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    room::enter(anchor)?;
+    room::enter()?;
     let mut launcher = Launcher {
         single,
         filter: agent::seccomp::filter(),

@@ -12,5 +12,5 @@ pub use able::unified;
 pub use daemon::Daemon;
 pub use http::{Client, Response};
 pub use image::IMAGE;
-pub use oracle::Snapshot;
+pub use oracle::{Snapshot, programs_of};
 pub use wait::until;

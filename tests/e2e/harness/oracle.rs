@@ -76,13 +76,18 @@ fn without_ids(line: &str) -> String {
     parts.collect()
 }
 
-/// `bivouac-init` programs that were started for this directory (it is an argument of theirs).
+/// `bivouac-init` programs that were started for this directory (it is an argument or a variable of theirs).
 pub fn programs_of(dir: &Path) -> Vec<i32> {
     let wanted = dir.to_string_lossy().into_owned();
     let ours = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        line.contains("bivouac-init") && line.contains(&wanted) && !is_inside(*pid)
+        let read = |name: &str| {
+            let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let line = read("cmdline");
+        // The launcher keeps its directory off its command line, where sandboxes would see it.
+        let named = line.contains(&wanted) || read("environ").contains(&wanted);
+        line.contains("bivouac-init") && named && !is_inside(*pid)
     };
     all_processes().into_iter().filter(ours).collect()
 }
