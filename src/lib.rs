@@ -10,26 +10,31 @@
 //!   +- bivouac-init namespaces   makes user and network namespaces ahead of creates; ends with the daemon
 //!   |
 //! bivouac-init launch         the launcher: single-threaded, parent of every sandbox's first process; outlives the daemon
-//!   +- PID 1 of a sandbox        a fork of the launcher: builds the root, drops to nobody's id, starts the entrypoint
+//!   +- PID 1 of a sandbox        a fork of the launcher: builds the root, drops to nobody's id, has the entrypoint started
 //!        +- the entrypoint          the user's program
 //! ```
 //!
 //! The daemon never forks. What takes a kernel long (namespaces) is prepared ahead, and what would take a large process
 //! long (a fork) is done by a small one. A daemon that dies takes nobody with it: the launcher keeps, for each sandbox, the
 //! pidfd of PID 1 and the daemon's end of its control socket, and hands them to the next daemon, which believes them only
-//! after it has checked process id, start time and a nonce against its records.
+//! after it has checked process id, start time and a nonce against its records. The launcher ends with its last sandbox when no
+//! daemon is there.
 //!
 //! # How a sandbox comes to life
 //!
+//! Most of it lives before anybody asks. [`runtime::slots`] keeps a few sandboxes prepared: an id, an id range, namespaces,
+//! cgroups, the image layers shifted into the range, and a first process ([`agent`], cloned by the launcher straight into its
+//! cgroup) that has mounted the kernel file systems and raised a child in the cgroups of the workload, behind the seccomp
+//! filter. Both wait. What remains for a create:
+//!
 //! 1. [`api`]: JSON becomes a [`model::SandboxSpec`]; every error of the input is found here.
-//! 2. [`sandbox`]: a prepared slot (id range, namespaces, shifted layers) is taken, the record is written as `Pending`, with
-//!    everything from which the sandbox could be removed again.
-//! 3. [`sandbox::linux`]: directory, overlay root, cgroups with limits, and a [`proto::LaunchPlan`] made by a pure function.
-//! 4. [`runtime::launch`]: the launcher clones the first process, straight into its cgroup.
-//! 5. [`agent`]: that process mounts, pivots, enters the user namespace, forks the entrypoint, which joins the limits, drops
-//!    everything it does not need, loads the seccomp filter and executes the user's program. A step that fails is named, with
-//!    its call and errno.
-//! 6. [`guest`]: PID 1 says that it is ready; the record becomes `Running`; the client has its answer.
+//! 2. [`sandbox`]: a slot is taken, and the record is written as `Pending`, with everything from which the sandbox could be
+//!    removed again.
+//! 3. [`sandbox::linux`]: directory, overlay root, limits, and the order to start with a [`proto::StartPlan`] made by a pure
+//!    function.
+//! 4. [`agent`]: the first process attaches the root, enters it, becomes nobody's id, enters the user namespace; the child
+//!    takes its user and directory and executes the program. A step that fails is named, with its call and errno.
+//! 5. [`guest`]: PID 1 says that it is ready; the record becomes `Running`; the client has its answer.
 //!
 //! No step of this waits for a disk: records are committed to a write-ahead log that another thread syncs, because a
 //! power cut ends every sandbox anyway.
@@ -59,7 +64,8 @@
 //! 5  api        console
 //! 4  sandbox    (lifecycle: machine, drivers, registry, adoption, expiry; linux: the real host)
 //! 2  image      store      guest (client of PID 1)      runtime (plan, launch, namespaces, cgroup, root)
-//! 1  proto (daemon, launcher, PID 1)      agent (PID 1 itself)
+//!    agent      (PID 1 itself)
+//! 1  proto      (what daemon, launcher and PID 1 say to each other)
 //! 0  sys (every system call, the only unsafe)      model (ids, specifications, states, limits)
 //! ```
 //!

@@ -1,7 +1,9 @@
 """A daemon in a scratch directory for measuring: start, talk, look at the host, remove everything."""
 
+import collections
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +17,11 @@ CONFIG = """
 terminated_retention_seconds = 0
 [runtime]
 cgroup_parent = "{cgroup}"
+prepared_slots = {prepared}
 """
+# How many sandboxes the daemon keeps prepared: its default.
+PREPARED = 32
+ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def release():
@@ -96,7 +102,7 @@ class Daemon:
         self.log = open(os.path.join(self.dir, "daemon.log"), "ab")
         self.child = None
         with open(os.path.join(self.dir, "config.toml"), "w") as config:
-            config.write(CONFIG.format(cgroup=self.cgroup))
+            config.write(CONFIG.format(cgroup=self.cgroup, prepared=PREPARED))
 
     def start(self, seconds=30):
         state, run = os.path.join(self.dir, "state"), os.path.join(self.dir, "run")
@@ -203,14 +209,27 @@ def memory(pid, key):
     return 0
 
 
+def settled(daemon):
+    """A look once as many sandboxes are prepared as should be, and nothing else is going on."""
+    looks = []
+    def quiet():
+        looks.append(look(daemon))
+        prepared = sum(path.endswith("/workload") for path, _, _ in os.walk(os.path.join(daemon.unified(), daemon.cgroup)))
+        time.sleep(0.1)
+        return prepared == PREPARED and len(looks) > 2 and looks[-1] == looks[-2] == looks[-3]
+    until(30, "the prepared sandboxes are there and no others", quiet)
+    return looks[-1]
+
+
 def look(daemon):
-    """What there is of the daemon's sandboxes on the host; two looks are equal when nothing was left over."""
-    found = set()
+    """What there is of the daemon's sandboxes on the host, each thing with how often it is there and without the ids and
+    process numbers, which prepared sandboxes change all the time; equal looks mean that nothing was left over."""
+    found = Found()
     for _, mount in cgroup_mounts():
         for path, _, _ in os.walk(os.path.join(mount, daemon.cgroup)):
             found.add("cgroup " + path)
     own = ("/" + daemon.cgroup).encode()
-    found.update(f"process {pid}" for pid in processes() if own in read(f"/proc/{pid}/cgroup"))
+    found.update("process of a sandbox" for pid in processes() if own in read(f"/proc/{pid}/cgroup"))
     found.update("mount " + line.split(" ", 2)[2] for line in open("/proc/self/mountinfo") if daemon.dir in line)
     for pid in daemon.launchers():
         mounts = read(f"/proc/{pid}/mountinfo").count(b"\n")
@@ -222,4 +241,16 @@ def look(daemon):
     for path, dirs, files in os.walk(daemon.dir):
         found.update("file " + os.path.join(path, name) for name in dirs + files if not name.startswith("sandboxes.db-"))
     found.update("link " + name for name in os.listdir("/sys/class/net"))
-    return found
+    return set(found.counts.items())
+
+
+class Found:
+    def __init__(self):
+        self.counts = collections.Counter()
+
+    def add(self, line):
+        self.counts[ID.sub("ID", line)] += 1
+
+    def update(self, lines):
+        for line in lines:
+            self.add(line)
