@@ -4,8 +4,7 @@
 //! of the launcher, real root in fresh namespaces that belong to the host, and gives up step by step.
 //!
 //! First it prepares what is the same for every sandbox: proc, sysfs and /dev on a stage, and a *nursling*, a child that has
-//! joined the workload's cgroups (which costs 10 ms on a host with version 1 hierarchies: the kernel waits for a grace period),
-//! entered the user namespace, and loaded the seccomp filter. Both then wait; no byte of any image has been touched. With the
+//! joined the workload's cgroups, entered the user namespace, and loaded the seccomp filter. Both then wait; no byte of any image has been touched. With the
 //! order to start it attaches the root, moves the stage into it, enters it, becomes nobody's id, enters the user namespace,
 //! and the nursling becomes the entrypoint.
 //!
@@ -41,7 +40,7 @@ pub struct Inheritance {
     pub user_namespace: OwnedFd,
     pub network_namespace: OwnedFd,
     pub workload_cgroup: OwnedFd,
-    /// `cgroup.procs` of the version 1 hierarchies that the workload joins.
+    /// `tasks` of the version 1 hierarchies that the workload joins.
     pub joins: Vec<OwnedFd>,
     /// Our end of the control socket.
     pub control: OwnedFd,

@@ -146,7 +146,7 @@ fn await_order(order: &OwnedFd) -> Step<Option<Process>> {
 /// instruction. The cgroup namespace comes after, so that every path in `/proc/self/cgroup` reads `/`.
 fn join_cgroups(joins: &[OwnedFd]) -> Step<()> {
     for join in joins {
-        nix::unistd::write(join, b"0").step("write cgroup.procs")?;
+        nix::unistd::write(join, b"0").step("write tasks")?;
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).step("unshare(CLONE_NEWCGROUP)")
 }

@@ -8,7 +8,7 @@ use crate::model::SandboxId;
 /// The largest message between daemon and launcher; plans travel in a descriptor, so these are small.
 pub const MAX_LAUNCHER_BYTES: usize = 64 * 1024;
 
-/// The descriptors that come with [`LauncherRequest::Launch`], in this order; the `cgroup.procs` files of the version 1
+/// The descriptors that come with [`LauncherRequest::Launch`], in this order; the `tasks` files of the version 1
 /// hierarchies that the workload joins follow them.
 ///
 /// `seed plan` (memory file holding a JSON [`SeedPlan`]), `user namespace`, `network namespace`, `cgroup of PID 1` and

@@ -1,9 +1,8 @@
 //! Prepared sandboxes: everything that does not depend on who will ask, done before anybody does.
 //!
 //! A slot is an id, an id range with its namespaces and cgroups, the image layers as that range sees them, and a first process
-//! that waits for the order to start. It costs some 3 ms of work and, on hosts with version 1 hierarchies, 10 ms of waiting for
-//! the kernel to move a process. One thread keeps a small number of slots ready. A slot is used once, and what it
-//! consists of goes away with the sandbox.
+//! that waits for the order to start. It costs some 3 ms of work. One thread keeps a small number of slots ready. A slot is
+//! used once, and what it consists of goes away with the sandbox.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,6 +24,9 @@ use crate::sys::{self, MountAttr, SyscallError, TreeSource};
 
 /// How long a create waits for a slot when none is ready: many times what making one takes.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A sandbox is busiest in its first moments.
+const AFTER_A_CREATE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Slot {
@@ -110,8 +112,25 @@ struct Ready {
     ids: HashSet<SandboxId>,
     /// Creates that wait for a slot.
     waiting: usize,
+    last_taken: Option<Instant>,
     failure: Option<SlotError>,
     closed: bool,
+}
+
+impl Ready {
+    fn pop(&mut self) -> Option<Slot> {
+        self.last_taken = Some(Instant::now());
+        self.slots.pop()
+    }
+
+    /// How long to leave the processors to the sandbox that has just begun, while enough others are ready.
+    fn rest(&self, target: usize) -> Option<Duration> {
+        if self.closed || self.waiting > 0 || self.slots.len() <= target / 2 {
+            return None;
+        }
+        let since = self.last_taken?.elapsed();
+        AFTER_A_CREATE.checked_sub(since).filter(|rest| !rest.is_zero())
+    }
 }
 
 impl Slots {
@@ -129,7 +148,7 @@ impl Slots {
     /// Takes a slot that is ready.
     #[must_use]
     pub fn take_ready(&self) -> Option<Slot> {
-        let slot = self.shared.lock().slots.pop();
+        let slot = self.shared.lock().pop();
         self.shared.changed.notify_all();
         slot
     }
@@ -142,7 +161,7 @@ impl Slots {
         ready.waiting += 1;
         ready.failure = None;
         let taken = loop {
-            if let Some(slot) = ready.slots.pop() {
+            if let Some(slot) = ready.pop() {
                 break Ok(slot);
             }
             shared.changed.notify_all();
@@ -223,7 +242,11 @@ impl Shared {
             let tried = ready.failure.is_some() && ready.waiting == 0;
             !ready.closed && (ready.slots.len() >= self.target || tried)
         };
-        !self.changed.wait_while(self.lock(), enough).unwrap_or_else(PoisonError::into_inner).closed
+        let mut ready = self.changed.wait_while(self.lock(), enough).unwrap_or_else(PoisonError::into_inner);
+        while let Some(rest) = ready.rest(self.target) {
+            ready = self.changed.wait_timeout(ready, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !ready.closed
     }
 
     fn put(&self, slot: Slot) {

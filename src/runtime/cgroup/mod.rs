@@ -52,7 +52,9 @@ pub struct Prepared {
     pub own: OwnedFd,
     /// `workload` of the version 2 hierarchy.
     pub workload: OwnedFd,
-    /// `cgroup.procs` of version 1 hierarchies, opened by root: the kernel checks the opener (Linux 5.16).
+    /// `tasks` of version 1 hierarchies, opened by root: the kernel checks the opener (Linux 5.16). A process of one thread
+    /// that moves itself through this file, and not through `cgroup.procs`, needs no lock against all forks of the host,
+    /// and so waits for no grace period (10 ms).
     pub joins: Vec<OwnedFd>,
 }
 
@@ -99,7 +101,7 @@ impl Cgroups {
             if *controller == Controller::Devices {
                 limits::deny_devices(&dir)?;
             }
-            joins.push(open_write(&dir.join("cgroup.procs"))?);
+            joins.push(open_write(&dir.join("tasks"))?);
         }
         Ok(Prepared { own: open_dir(&init)?, workload: open_dir(&workload)?, joins })
     }
