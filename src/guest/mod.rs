@@ -44,8 +44,7 @@ pub enum GuestError {
 /// A sandbox's PID 1.
 #[derive(Debug)]
 pub struct Guest {
-    pid: i32,
-    pidfd: AsyncFd<OwnedFd>,
+    pidfd: OwnedFd,
     control: AsyncFd<OwnedFd>,
     /// What PID 1 was asked to say while it was frozen.
     expected_nonce: OnceLock<String>,
@@ -53,18 +52,8 @@ pub struct Guest {
 
 impl Guest {
     /// Takes what the launcher handed out; must run within the runtime.
-    pub fn new(pid: i32, pidfd: OwnedFd, control: OwnedFd) -> Result<Self, GuestError> {
-        Ok(Self {
-            pid,
-            pidfd: sys::watch_readable(pidfd)?,
-            control: sys::watch_readable(control)?,
-            expected_nonce: OnceLock::new(),
-        })
-    }
-
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.pid
+    pub fn new(pidfd: OwnedFd, control: OwnedFd) -> Result<Self, GuestError> {
+        Ok(Self { pidfd, control: sys::watch_readable(control)?, expected_nonce: OnceLock::new() })
     }
 
     /// Resolves once the entrypoint has been executed, or with the step that failed.
@@ -131,13 +120,6 @@ impl Guest {
         }
     }
 
-    /// Resolves when the process has ended.
-    pub async fn gone(&self) -> Result<(), GuestError> {
-        // Nothing is ever read from a pidfd, so its readiness stays.
-        let _ready = self.pidfd.readable().await?;
-        Ok(())
-    }
-
     fn command(&self, command: &Command) -> Result<(), GuestError> {
         Ok(sys::send(self.control.as_fd(), &proto::encode(command), &[], MsgFlags::MSG_DONTWAIT)?)
     }
@@ -175,7 +157,7 @@ mod tests {
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
         let (ours, theirs) = pair.expect("a socket pair");
         let pidfd = sys::pidfd_open(Pid::this()).expect("a pidfd");
-        (Guest::new(Pid::this().as_raw(), pidfd, ours).expect("a guest"), theirs)
+        (Guest::new(pidfd, ours).expect("a guest"), theirs)
     }
 
     fn say(socket: &OwnedFd, report: &Report) -> sys::Result<()> {

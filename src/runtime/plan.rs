@@ -25,7 +25,7 @@ const CAPABILITIES: [Capability; 11] = [
 ];
 
 /// What tells of the host, or would reach it, if the user namespace did not stand before it.
-const MASKED: [&str; 27] = [
+const MASKED: [&str; 28] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -52,6 +52,7 @@ const MASKED: [&str; 27] = [
     "/sys/kernel/debug",
     "/sys/kernel/security",
     "/sys/kernel/slab",
+    "/sys/kernel/tracing",
     "/sys/module",
 ];
 

@@ -3,8 +3,6 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::errno::Errno;
-
 use super::error::{Result, SyscallError, checked};
 
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
@@ -194,13 +192,5 @@ fn owned(result: libc::c_long) -> OwnedFd {
 impl AsFd for FsContext {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// Whether an error says that the kernel does not know the call or this use of it.
-impl SyscallError {
-    #[must_use]
-    pub fn is_unsupported(&self) -> bool {
-        matches!(self.errno, Errno::ENOSYS | Errno::EINVAL | Errno::EOPNOTSUPP)
     }
 }

@@ -197,7 +197,7 @@ impl Host for LinuxHost {
     async fn launch(&self, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Launched, HostError> {
         let (own_id, spec) = (id.clone(), spec.clone());
         let born = self.blocking(move |inner| provision::provision(inner, &own_id, base, &spec)).await?;
-        let guest = Guest::new(born.proof.pid, born.pidfd, born.control).map_err(guest_failed)?;
+        let guest = Guest::new(born.pidfd, born.control).map_err(guest_failed)?;
         guest.ready().await.map_err(guest_failed)?;
         Ok(self.lives(id, guest, born.proof.to_text(), born.notes))
     }
@@ -206,7 +206,7 @@ impl Host for LinuxHost {
         let proof = Proof::from_text(proof).map_err(|error| failed(Reason::Lost, &error))?;
         let (own_id, expected) = (id.clone(), proof.clone());
         let (holding, frozen) = self.blocking(move |inner| provision::find_again(inner, &own_id, &expected)).await?;
-        let guest = Guest::new(holding.pid, holding.pidfd, holding.control).map_err(guest_failed)?;
+        let guest = Guest::new(holding.pidfd, holding.control).map_err(guest_failed)?;
         // A frozen PID 1 answers when it is thawed; its process id, start time and descriptor were checked already.
         if frozen {
             guest.prove_later(&proof.nonce).map_err(guest_failed)?;
