@@ -12,12 +12,15 @@
 //! sandbox count only against its own user namespace, so even a process that got `CAP_SYS_ADMIN` there could not
 //! mount, unmount or change a host name. The network namespace belongs to the sandbox.
 
+mod exec;
+mod executable;
 mod identity;
 mod log;
 mod rootfs;
 pub mod seccomp;
 mod step;
 mod supervise;
+mod tenant;
 mod user;
 mod workload;
 
@@ -47,14 +50,15 @@ pub struct Inheritance {
 }
 
 /// Is the first process of a sandbox, from the fork to the end.
-pub fn run(single: &SingleThreaded, mut inheritance: Inheritance, filter: &[Instruction]) -> ! {
-    let begun = prepare(single, &mut inheritance, filter).and_then(|seed| start(seed, &inheritance));
+pub fn run(single: &SingleThreaded, inheritance: Inheritance, filter: &[Instruction]) -> ! {
+    let begun = prepare(single, &inheritance, filter).and_then(|seed| start(seed, &inheritance));
     let Inheritance { control, plan, user_namespace, network_namespace, workload_cgroup, joins } = inheritance;
-    drop((plan, user_namespace, network_namespace, workload_cgroup, joins));
+    drop((plan, user_namespace, network_namespace));
     let code = match begun {
-        Ok(Some(running)) => {
+        Ok(Some((running, seed))) => {
             report(&control, &Report::Ready);
-            supervise::Supervisor::new(control, running).run()
+            let nursery = exec::Nursery { single, filter, seed, cgroup: workload_cgroup, joins };
+            supervise::Supervisor::new(control, running, nursery).run()
         }
         // Nobody wants this sandbox any more.
         Ok(None) => 0,
@@ -73,7 +77,7 @@ struct Seed {
     nursling: workload::Nursling,
 }
 
-fn prepare(single: &SingleThreaded, from: &mut Inheritance, filter: &[Instruction]) -> Step<Seed> {
+fn prepare(single: &SingleThreaded, from: &Inheritance, filter: &[Instruction]) -> Step<Seed> {
     let plan: SeedPlan = read_plan(&from.plan)?;
     identity::leave_launcher(
         &from.control,
@@ -95,12 +99,11 @@ fn prepare(single: &SingleThreaded, from: &mut Inheritance, filter: &[Instructio
         user_namespace: &from.user_namespace,
     };
     let nursling = workload::raise(single, &plan, place, filter)?;
-    from.joins.clear();
     Ok(Seed { plan, stage, nursling })
 }
 
 /// Waits until the sandbox is wanted, and makes it run; `None` when daemon and launcher have let go of it.
-fn start(seed: Seed, from: &Inheritance) -> Step<Option<supervise::Running>> {
+fn start(seed: Seed, from: &Inheritance) -> Step<Option<(supervise::Running, SeedPlan)>> {
     let Some(order) = await_order(&from.control)? else { return Ok(None) };
     let [plan, root, first_log, second_log] = order;
     let plan: StartPlan = read_plan(&plan)?;
@@ -108,7 +111,7 @@ fn start(seed: Seed, from: &Inheritance) -> Step<Option<supervise::Running>> {
     let log = log::LogWriter::start([first_log, second_log], plan.log_segment_bytes).step("start the log")?;
     identity::become_supervisor(seed.plan.supervisor_id, &from.user_namespace)?;
     let (entrypoint, outputs) = seed.nursling.execute(&plan.process)?;
-    Ok(Some(supervise::Running { nonce: seed.plan.nonce, log, outputs, entrypoint }))
+    Ok(Some((supervise::Running { nonce: seed.plan.nonce.clone(), log, outputs, entrypoint }, seed.plan)))
 }
 
 fn await_order(control: &OwnedFd) -> Step<Option<[OwnedFd; START_FDS]>> {

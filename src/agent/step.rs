@@ -9,7 +9,7 @@ pub trait Named<T> {
     fn step(self, name: &str) -> Step<T>;
 
     /// As [`step`](Self::step), for a failure that the image or the request has caused.
-    fn step_of_user(self, name: &str) -> Step<T>;
+    fn step_of(self, kind: FailureKind, name: &str) -> Step<T>;
 }
 
 impl<T, E: std::fmt::Display> Named<T> for Result<T, E> {
@@ -17,8 +17,8 @@ impl<T, E: std::fmt::Display> Named<T> for Result<T, E> {
         self.map_err(|error| failure(name, &error, FailureKind::Internal))
     }
 
-    fn step_of_user(self, name: &str) -> Step<T> {
-        self.map_err(|error| failure(name, &error, FailureKind::NotExecutable))
+    fn step_of(self, kind: FailureKind, name: &str) -> Step<T> {
+        self.map_err(|error| failure(name, &error, kind))
     }
 }
 

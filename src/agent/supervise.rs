@@ -1,4 +1,5 @@
-//! PID 1 at work: one loop over signals, the daemon's commands and the entrypoint's output.
+//! PID 1 at work: one loop over signals, the daemon's commands, the entrypoint's output and the processes that are being
+//! started.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,9 +10,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::MsgFlags;
 use nix::unistd::Pid;
 
+use super::exec::{Execs, Nursery};
 use super::log::{LogWriter, Stream};
 use super::workload::Outputs;
-use crate::model::Exit;
+use crate::model::{ExecId, Exit};
 use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report};
 use crate::sys::{self, Ended, Patience};
 
@@ -40,27 +42,34 @@ pub struct Running {
 }
 
 #[derive(Debug)]
-pub struct Supervisor {
+pub struct Supervisor<'a> {
     control: OwnedFd,
     nonce: String,
     log: LogWriter,
     outputs: [Option<(OwnedFd, Stream)>; 2],
     entrypoint: Pid,
     exit: Option<Exit>,
+    execs: Execs<'a>,
+    /// The socket to the daemon has no room for what is to be said.
+    waits_for_room: bool,
 }
 
-impl Supervisor {
-    pub fn new(control: OwnedFd, running: Running) -> Self {
+impl<'a> Supervisor<'a> {
+    pub fn new(control: OwnedFd, running: Running, nursery: Nursery<'a>) -> Self {
         let Running { nonce, log, outputs: Outputs { stdout, stderr }, entrypoint } = running;
         let outputs = [Some((stdout, Stream::Stdout)), Some((stderr, Stream::Stderr))];
-        Self { control, nonce, log, outputs, entrypoint, exit: None }
+        let execs = Execs::new(nursery);
+        Self { control, nonce, log, outputs, entrypoint, exit: None, execs, waits_for_room: false }
     }
 
     /// Runs until the daemon and the launcher have both let go of the control socket, or the sandbox is killed.
     pub fn run(mut self) -> i32 {
         let Ok(signals) = self.take_signals() else { return 1 };
         loop {
-            let Ready { signals: signal, control, outputs } = self.wait(&signals);
+            let Ready { signals: signal, control, outputs, words } = self.wait(&signals);
+            for id in words {
+                self.execs.hear(&id);
+            }
             if signal {
                 self.on_signals(&signals);
             }
@@ -72,6 +81,7 @@ impl Supervisor {
             if control && !self.on_command() {
                 return 0;
             }
+            self.waits_for_room = self.execs.speak(self.control.as_fd());
         }
     }
 
@@ -86,8 +96,11 @@ impl Supervisor {
     }
 
     fn wait(&self, signals: &SignalFd) -> Ready {
-        let mut fds =
-            vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        let room = if self.waits_for_room { PollFlags::POLLOUT } else { PollFlags::empty() };
+        let mut fds = vec![
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.control.as_fd(), PollFlags::POLLIN | room),
+        ];
         let mut places = [None, None];
         for (place, output) in places.iter_mut().zip(&self.outputs) {
             if let Some((fd, _)) = output {
@@ -95,10 +108,20 @@ impl Supervisor {
                 fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             }
         }
+        let first_word = fds.len();
+        fds.extend(self.execs.words().map(|(_, word)| PollFd::new(word, PollFlags::POLLIN)));
         // An interrupted poll shows nothing as ready, and the loop comes back.
         let _ = poll(&mut fds, PollTimeout::NONE);
         let ready = |at: usize| fds.get(at).is_some_and(|fd| fd.any().unwrap_or(false));
-        Ready { signals: ready(0), control: ready(1), outputs: places.map(|place| place.is_some_and(ready)) }
+        let readable =
+            |at: usize| fds.get(at).and_then(PollFd::revents).is_some_and(|found| found != PollFlags::POLLOUT);
+        let words = self.execs.words().zip(first_word..).filter(|(_, at)| ready(*at)).map(|((id, _), _)| id.clone());
+        Ready {
+            signals: ready(0),
+            control: ready(1) && readable(1),
+            outputs: places.map(|place| place.is_some_and(ready)),
+            words: words.collect(),
+        }
     }
 
     /// One signal at a time: the kernel hands out low numbers first, and a sandbox that sends them without end must not
@@ -126,10 +149,9 @@ impl Supervisor {
     fn reap(&mut self) {
         while let Ok(Some((pid, ended))) = sys::wait_any(Patience::Look) {
             if pid == self.entrypoint {
-                self.finish(match ended {
-                    Ended::Code(code) => Exit::Code(code),
-                    Ended::Signal(signal) => Exit::Signal(signal),
-                });
+                self.finish(exit_of(ended));
+            } else {
+                self.execs.ended(pid, exit_of(ended));
             }
         }
     }
@@ -141,14 +163,18 @@ impl Supervisor {
             return;
         }
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-        while sys::wait_any(Patience::Wait).is_ok() {}
+        while let Ok(reaped) = sys::wait_any(Patience::Wait) {
+            if let Some((pid, ended)) = reaped {
+                self.execs.ended(pid, exit_of(ended));
+            }
+        }
         for index in 0..self.outputs.len() {
             while self.outputs[index].is_some() {
                 self.on_output(index);
             }
         }
         self.exit = Some(exit);
-        self.report(&Report::Exited(exit));
+        self.execs.say(Report::Exited(exit));
     }
 
     /// Reads what is there; end of file and errors close the pipe.
@@ -174,20 +200,29 @@ impl Supervisor {
         };
         match proto::decode(&message.bytes) {
             Ok(Command::Hello) => {
-                self.report(&Report::Hello { nonce: self.nonce.clone() });
+                self.execs.say(Report::Hello { nonce: self.nonce.clone() });
                 if let Some(exit) = self.exit {
-                    self.report(&Report::Exited(exit));
+                    self.execs.say(Report::Exited(exit));
                 }
             }
             Ok(Command::Signal(signal)) => self.pass_on(signal),
+            Ok(Command::Exec { id }) => self.execs.start(id, message.fds),
+            Ok(Command::SignalExec { id, signal }) => self.execs.signal(&id, signal),
+            Ok(Command::Release { id }) => self.execs.release(&id),
+            Ok(Command::Forget { id }) => self.execs.forget(&id),
+            Ok(Command::HandOut { id }) => self.execs.hand_out(&id),
+            Ok(Command::Execs { after }) => self.execs.tell(after.as_ref()),
             // It runs already; or from a daemon of another version, which will notice that nothing happened.
             Ok(Command::Start) | Err(_) => {}
         }
         true
     }
+}
 
-    fn report(&self, report: &Report) {
-        super::report(&self.control, report);
+fn exit_of(ended: Ended) -> Exit {
+    match ended {
+        Ended::Code(code) => Exit::Code(code),
+        Ended::Signal(signal) => Exit::Signal(signal),
     }
 }
 
@@ -195,4 +230,5 @@ struct Ready {
     signals: bool,
     control: bool,
     outputs: [bool; 2],
+    words: Vec<ExecId>,
 }

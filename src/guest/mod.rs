@@ -1,8 +1,11 @@
 //! The daemon's side of PID 1: its control socket and its pidfd.
 //!
-//! Floor 2. PID 1 stands on the attacker's side of the wall. Of what it sends, only these four facts are taken: that it
-//! is ready, why it is not, its nonce, how the entrypoint ended; everything is bounded in size, and a word out of turn
-//! ends the conversation.
+//! Floor 2. PID 1 stands on the attacker's side of the wall. Of what it sends, only a few facts are taken: that it
+//! is ready, why it is not, its nonce, how the entrypoint and other processes ended; everything is bounded in size, and a
+//! word out of turn ends the conversation. A descriptor that comes from it may be anything.
+
+mod descriptor;
+mod execs;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,10 +16,13 @@ use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 use crate::model::Exit;
 use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report, StepFailure};
 use crate::sys::{self, SyscallError};
+
+pub use execs::{Begun, Ended};
 
 /// How long a launch may take; what takes longer hangs.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(30);
@@ -37,6 +43,8 @@ pub enum GuestError {
     Deadline(Duration),
     #[error("trust PID 1: it sent something out of turn")]
     OutOfTurn,
+    #[error("trust PID 1: it handed out a descriptor of another kind")]
+    WrongDescriptor,
     #[error("trust PID 1: it is not the process that was recorded ({0})")]
     Imposter(&'static str),
 }
@@ -48,20 +56,29 @@ pub struct Guest {
     control: AsyncFd<OwnedFd>,
     /// What PID 1 was asked to say while it was frozen.
     expected_nonce: OnceLock<String>,
+    /// How the entrypoint ended; `Some(None)` when PID 1 is gone without having said so.
+    exit: watch::Sender<Option<Option<Exit>>>,
+    execs: execs::Execs,
 }
 
 impl Guest {
     /// Takes what the launcher handed out; must run within the runtime.
     pub fn new(pidfd: OwnedFd, control: OwnedFd) -> Result<Self, GuestError> {
-        Ok(Self { pidfd, control: sys::watch_readable(control)?, expected_nonce: OnceLock::new() })
+        Ok(Self {
+            pidfd,
+            control: sys::watch_readable(control)?,
+            expected_nonce: OnceLock::new(),
+            exit: watch::Sender::new(None),
+            execs: execs::Execs::default(),
+        })
     }
 
     /// Resolves once the entrypoint has been executed, or with the step that failed.
     pub async fn ready(&self) -> Result<(), GuestError> {
-        match within(LAUNCH_DEADLINE, self.report()).await? {
+        match within(LAUNCH_DEADLINE, self.report()).await?.0 {
             Report::Ready => Ok(()),
             Report::Failed(failure) => Err(failure.into()),
-            Report::Hello { .. } | Report::Exited(_) => Err(GuestError::OutOfTurn),
+            _ => Err(GuestError::OutOfTurn),
         }
     }
 
@@ -74,11 +91,12 @@ impl Guest {
 
     async fn hear_nonce(&self, nonce: &str) -> Result<(), GuestError> {
         loop {
-            match self.report().await? {
+            match self.report().await?.0 {
                 Report::Hello { nonce: found } if found == nonce => return Ok(()),
                 Report::Hello { .. } => return Err(GuestError::Imposter("another nonce")),
-                Report::Ready | Report::Exited(_) => {}
                 Report::Failed(failure) => return Err(failure.into()),
+                // What is known of executions is asked for afterwards.
+                _ => {}
             }
         }
     }
@@ -93,18 +111,10 @@ impl Guest {
         }
     }
 
-    /// Resolves with how the entrypoint ended; `None` when PID 1 is gone without having said so.
+    /// Resolves with how the entrypoint ended; `None` when PID 1 is gone without having said so. Only once it is being
+    /// [listened](Self::listen) to.
     pub async fn ended(&self) -> Option<Exit> {
-        loop {
-            match self.report().await {
-                Ok(Report::Exited(exit)) => return Some(exit),
-                Ok(Report::Hello { nonce }) if self.expected_nonce.get().is_some_and(|expected| *expected != nonce) => {
-                    return None;
-                }
-                Ok(Report::Ready | Report::Hello { .. }) => {}
-                Ok(Report::Failed(_)) | Err(_) => return None,
-            }
-        }
+        self.exit.subscribe().wait_for(Option::is_some).await.ok().and_then(|exit| exit.flatten())
     }
 
     /// Sends a signal to the entrypoint.
@@ -125,13 +135,16 @@ impl Guest {
     }
 
     /// The next report. A closed socket means that PID 1 has ended: it holds the other end for life.
-    async fn report(&self) -> Result<Report, GuestError> {
+    async fn report(&self) -> Result<(Report, Vec<OwnedFd>), GuestError> {
         loop {
             // A storm of reports must not keep a thread of the runtime for itself.
             tokio::task::coop::consume_budget().await;
             let mut ready = self.control.readable().await?;
             match sys::receive(self.control.as_fd(), MAX_CONTROL_BYTES, MsgFlags::MSG_DONTWAIT) {
-                Ok(Some(message)) => return proto::decode(&message.bytes).map_err(|_| GuestError::OutOfTurn),
+                Ok(Some(message)) => {
+                    let report = proto::decode(&message.bytes).map_err(|_| GuestError::OutOfTurn)?;
+                    return Ok((report, message.fds));
+                }
                 Ok(None) => return Err(GuestError::Gone),
                 Err(error) if error.errno == Errno::EAGAIN => ready.clear_ready(),
                 Err(error) if error.errno == Errno::ECONNRESET => return Err(GuestError::Gone),

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::StepFailure;
-use crate::model::Exit;
+use super::{ExecState, StepFailure};
+use crate::model::{ExecId, Exit};
 
 /// The largest message in either direction. PID 1 may be under an attacker's control, so the daemon reads no more.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
@@ -19,6 +19,19 @@ pub enum Command {
     Hello,
     /// Send this signal to the entrypoint.
     Signal(i32),
+    /// Start a process; the descriptors are those of [`ExecPlan`](super::ExecPlan). Answered by [`Report::Started`] or
+    /// [`Report::NotStarted`], and by [`Report::Ended`] in the end.
+    Exec { id: ExecId },
+    /// Send a signal to an execution's process group; nothing when it has ended.
+    SignalExec { id: ExecId, signal: i32 },
+    /// Close what is kept for an execution.
+    Release { id: ExecId },
+    /// The same, and, once it has ended, know nothing of it.
+    Forget { id: ExecId },
+    /// Hand out again what is kept for an execution: answered by [`Report::Kept`].
+    HandOut { id: ExecId },
+    /// Name the executions after this one, in order: answered by [`Report::Execs`].
+    Execs { after: Option<ExecId> },
 }
 
 /// PID 1 to the daemon.
@@ -33,4 +46,14 @@ pub enum Report {
     Hello { nonce: String },
     /// The entrypoint ended, everything else in the sandbox was killed, all output is in the log.
     Exited(Exit),
+    /// The program was executed. With the master of its terminal, if it has one.
+    Started { id: ExecId },
+    /// It was not, and nothing is known of it any more.
+    NotStarted { id: ExecId, failure: StepFailure },
+    /// The process ended, at this time in nanoseconds of the Unix epoch. Others of its group may live.
+    Ended { id: ExecId, exit: Exit, at_unix_nanos: i64 },
+    /// With the descriptors that are kept, the master of the terminal last; none when the execution is not known.
+    Kept { id: ExecId },
+    /// As many as fit a message, in order; an empty page is the end.
+    Execs(Vec<ExecState>),
 }

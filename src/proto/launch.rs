@@ -111,8 +111,12 @@ pub struct StepFailure {
 pub enum FailureKind {
     /// The program is not in the image.
     NotFound,
-    /// It is there, but cannot be run as asked: permission, format, working directory, user.
+    /// It is there, but cannot be run as asked: permission, format.
     NotExecutable,
+    /// The working directory is not there, or is none.
+    WorkingDirectory,
+    /// The user or group is not known in the image.
+    User,
     /// Ours, or the host's.
     Internal,
 }

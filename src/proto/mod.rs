@@ -8,11 +8,13 @@
 //!   a copy of. A [`Report`] comes from the attacker's side of the wall and is read with that in mind.
 
 mod control;
+mod exec;
 mod launch;
 mod namespaces;
 mod wire;
 
 pub use control::{Command, MAX_CONTROL_BYTES, Report};
+pub use exec::{ExecPlan, ExecState, Job, LABEL_BYTES, Program, WindowSize};
 pub use launch::{
     FailureKind, LAUNCH_FDS, LIST_PAGE, LauncherReply, LauncherRequest, MAX_LAUNCHER_BYTES, Process, ResourceLimit,
     START_FDS, SeedPlan, StartPlan, StepFailure,

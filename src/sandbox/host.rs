@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use thiserror::Error;
 
+use super::execution::{ExecError, FoundExecution, Order, Process, Started};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
 
 /// The first host id of a sandbox's exclusive range of 65,536 (`user_namespaces(7)`).
@@ -54,6 +55,16 @@ pub trait Host: Send + Sync + 'static {
 
     /// Sends a signal to the entrypoint.
     async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError>;
+
+    /// What image and request give to every process of the sandbox: environment, user, working directory; no arguments.
+    async fn process_defaults(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError>;
+
+    /// Starts a process beside the entrypoint; returns once its program was executed. One that is frozen meanwhile
+    /// starts when it is thawed.
+    async fn exec(&self, id: &SandboxId, order: Order) -> Result<Started, ExecError>;
+
+    /// What [`exec`](Self::exec) started and nobody forgot, also for an earlier daemon.
+    async fn executions(&self, id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError>;
 
     /// Kills every process and removes everything the sandbox has on the host but its logs.
     /// May be called any number of times, in any state.

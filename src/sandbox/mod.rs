@@ -41,10 +41,12 @@ mod birth;
 mod config;
 mod denial;
 mod driver;
+mod execution;
 mod expiry;
 #[cfg(any(test, feature = "fake-host"))]
 pub mod fake;
 mod host;
+mod inside;
 pub mod linux;
 mod listing;
 pub mod logs;
@@ -55,7 +57,11 @@ mod snapshot;
 pub use adoption::{StartError, StartReport};
 pub use config::LifecycleConfig;
 pub use denial::Denial;
+pub use execution::{
+    Ended, ExecError, Execution, FoundExecution, Job, LABEL_BYTES, Order, Process, Program, Reins, Started, WindowSize,
+};
 pub use host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
+pub use inside::Inside;
 pub use listing::{Filter, Found, Listing};
 pub use registry::Sandboxes;
 pub use snapshot::Sandbox;

@@ -172,6 +172,11 @@ impl Sandboxes {
         self.inner.entry(id).map(|entry| entry.seen)
     }
 
+    /// What the drivers share, and what this sandbox's publishes.
+    pub(super) fn reach(&self, id: &SandboxId) -> Option<(Arc<Shared>, watch::Receiver<Arc<Snapshot>>)> {
+        self.inner.entry(id).map(|entry| (Arc::clone(&self.inner.shared), entry.seen))
+    }
+
     async fn call(&self, id: &SandboxId, ask: Ask) -> Answer {
         self.refuse_when_closing()?;
         let entry = self.inner.entry(id).ok_or_else(|| Denial::NotFound { id: id.to_string() })?;

@@ -12,6 +12,7 @@ mod mount;
 mod network;
 mod process;
 mod seccomp;
+mod terminal;
 #[cfg(feature = "daemon")]
 mod watch;
 mod xattr;
@@ -30,6 +31,7 @@ pub use process::{
     set_parent_death_signal, set_resource_limit, wait_any,
 };
 pub use seccomp::{Instruction, install_filter};
+pub use terminal::{Terminal, open_terminal, set_window_size, take_terminal};
 #[cfg(feature = "daemon")]
 pub use watch::watch_readable;
 pub use xattr::set_xattr;

@@ -44,6 +44,12 @@ impl ImageStore {
         self.collect();
     }
 
+    /// The image that was last held by this sandbox.
+    #[must_use]
+    pub fn held(&self, by: &str) -> Option<Arc<Image>> {
+        self.read().holds.get(by).and_then(|held| held.last()).cloned()
+    }
+
     /// The ids that hold this image, for listings.
     #[must_use]
     pub fn holders(&self, image: &Image) -> Vec<String> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::world::{self, Turn};
 use super::{FakeHost, Step, lock};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+use crate::sandbox::execution::{ExecError, FoundExecution, Order, Process, Started};
 use crate::sandbox::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 
 /// How many users and groups a sandbox has.
@@ -98,6 +99,20 @@ impl Host for FakeHost {
         let behaviour = lock(&self.script).next(Step::Signal, id);
         pass(behaviour.delay).await;
         behaviour.fail.map_or_else(|| lock(&self.world).signal(id, signal), Err)
+    }
+
+    async fn process_defaults(&self, _id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError> {
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+        let env = spec.env.iter().map(|(name, value)| format!("{name}={value}")).chain([path]);
+        Ok(Process { argv: Vec::new(), env: env.collect(), user: String::new(), cwd: "/".to_owned() })
+    }
+
+    async fn exec(&self, _id: &SandboxId, order: Order) -> Result<Started, ExecError> {
+        self.processes.start(order)
+    }
+
+    async fn executions(&self, _id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError> {
+        Ok(Vec::new())
     }
 
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {

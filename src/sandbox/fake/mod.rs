@@ -5,6 +5,7 @@
 //! ([`violations`](FakeHost::violations)).
 
 mod clock;
+mod exec;
 mod host;
 mod script;
 mod world;
@@ -28,6 +29,7 @@ pub struct FakeHost {
     script: Arc<Mutex<Script>>,
     clock: Clock,
     boot_id: String,
+    processes: Arc<exec::Processes>,
     /// Known to this daemon only: a new one learns it from its records.
     taken: Mutex<BTreeSet<IdBase>>,
 }
@@ -58,7 +60,14 @@ impl FakeHost {
 
     fn on(world: Arc<Mutex<World>>, script: Arc<Mutex<Script>>) -> Self {
         let boot_id = lock(&world).boot_id();
-        Self { clock: Clock::start(Arc::clone(&world)), world, script, boot_id, taken: Mutex::default() }
+        Self {
+            clock: Clock::start(Arc::clone(&world)),
+            world,
+            script,
+            boot_id,
+            taken: Mutex::default(),
+            processes: Arc::default(),
+        }
     }
 
     /// Makes every call of a step take this long.

@@ -2,6 +2,7 @@
 
 mod config;
 mod dirs;
+mod exec;
 mod proof;
 mod provision;
 mod tree;
@@ -17,6 +18,7 @@ pub use config::LinuxConfig;
 use self::dirs::SandboxDirs;
 use self::proof::Proof;
 use super::driver::chain;
+use super::execution::{ExecError, FoundExecution, Order, Process, Started};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore};
@@ -129,6 +131,7 @@ impl LinuxHost {
 
     fn lives(&self, id: &SandboxId, guest: Guest, proof: String, notes: Vec<String>) -> Launched {
         let guest = Arc::new(guest);
+        guest.listen();
         self.inner.living().insert(id.clone(), Arc::clone(&guest));
         let life = LinuxLife { id: id.clone(), guest, inner: Arc::clone(&self.inner), end: None };
         Launched { proof, notes, life: Box::new(life) }
@@ -235,6 +238,18 @@ impl Host for LinuxHost {
         self.guest(id).ok_or_else(gone)?.signal(signal).map_err(guest_failed)
     }
 
+    async fn process_defaults(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError> {
+        exec::defaults(&self.inner, id, spec)
+    }
+
+    async fn exec(&self, id: &SandboxId, order: Order) -> Result<Started, ExecError> {
+        exec::start(self.guest(id), order).await
+    }
+
+    async fn executions(&self, id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError> {
+        exec::found(self.guest(id)).await
+    }
+
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
         self.kill(id);
         let id = id.clone();
@@ -295,7 +310,9 @@ fn guest_failed(error: GuestError) -> HostError {
 fn step_failed(failure: &StepFailure) -> HostError {
     let reason = match failure.kind {
         FailureKind::NotFound => Reason::EntrypointNotFound,
-        FailureKind::NotExecutable => Reason::EntrypointNotExecutable,
+        FailureKind::NotExecutable | FailureKind::WorkingDirectory | FailureKind::User => {
+            Reason::EntrypointNotExecutable
+        }
         FailureKind::Internal => Reason::StartFailed,
     };
     failed(reason, failure)

@@ -1,0 +1,83 @@
+//! Processes of a pretended sandbox: real ones, on the machine of the test, with nothing of a sandbox around them.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::sync::watch;
+
+use super::lock;
+use crate::model::{ExecId, Exit};
+use crate::sandbox::execution::{ExecError, Execution, Job, Order, Program, Reins, Started};
+
+/// The processes of all pretended sandboxes by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Processes(Mutex<HashMap<ExecId, Pid>>);
+
+impl Processes {
+    /// Starts a program with its standard streams; users and other descriptors are not pretended.
+    pub fn start(self: &Arc<Self>, order: Order) -> Result<Started, ExecError> {
+        let Job::Program(program) = order.job else {
+            return Err(ExecError::Host("the pretended host has no file servants".to_owned()));
+        };
+        let mut streams = [None, None, None];
+        for (fd, number) in order.fds {
+            if let Some(stream) = usize::try_from(number).ok().and_then(|number| streams.get_mut(number)) {
+                *stream = Some(fd);
+            }
+        }
+        let mut child = command(&program, streams).spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ExecError::NotFound(error.to_string()),
+            _ => ExecError::NotExecutable(error.to_string()),
+        })?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+        lock(&self.0).insert(order.id.clone(), pid);
+        let (sender, ended) = watch::channel(None);
+        let (processes, id) = (Arc::clone(self), order.id.clone());
+        std::thread::spawn(move || {
+            let exit = child.wait().map_or(Exit::Unknown, |status| match status.code() {
+                Some(code) => Exit::Code(code),
+                None => Exit::Signal(status.signal().unwrap_or_default()),
+            });
+            lock(&processes.0).remove(&id);
+            sender.send_replace(Some((exit, crate::sys::unix_nanos())));
+        });
+        let reins: Arc<dyn Reins> = Arc::clone(self) as Arc<dyn Reins>;
+        Ok(Started { execution: Execution::new(order.id, ended, reins), terminal: None })
+    }
+}
+
+fn command(program: &Program, streams: [Option<OwnedFd>; 3]) -> Command {
+    let argv = &program.process.argv;
+    let mut command = Command::new(argv.first().map_or("", String::as_str));
+    let [stdin, stdout, stderr] = streams.map(|stream| stream.map_or_else(Stdio::null, Stdio::from));
+    command.args(argv.iter().skip(1)).stdin(stdin).stdout(stdout).stderr(stderr);
+    command.env_clear().process_group(0).current_dir(&program.process.cwd);
+    let env = program.process.env.iter().chain(&program.overrides);
+    command.envs(env.filter_map(|entry| entry.split_once('=')));
+    command
+}
+
+#[async_trait]
+impl Reins for Processes {
+    fn signal(&self, id: &ExecId, signal: i32) -> Result<(), ExecError> {
+        if let (Some(pid), Ok(signal)) = (lock(&self.0).get(id), Signal::try_from(signal)) {
+            // It may have ended just now.
+            let _ = killpg(*pid, signal);
+        }
+        Ok(())
+    }
+
+    fn release(&self, _id: &ExecId) {}
+
+    fn forget(&self, _id: &ExecId) {}
+
+    async fn kept(&self, _id: &ExecId) -> Result<Vec<OwnedFd>, ExecError> {
+        Ok(Vec::new())
+    }
+}
