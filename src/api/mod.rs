@@ -12,6 +12,7 @@ mod absent;
 pub mod auth;
 mod diagnostics;
 mod error;
+mod execd;
 mod extract;
 mod fields;
 mod images;

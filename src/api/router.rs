@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, patch, post};
 
 use super::error::ApiError;
 use super::state::ApiState;
-use super::{absent, auth, diagnostics, images, request_id, sandboxes, system};
+use super::{absent, auth, diagnostics, execd, images, request_id, sandboxes, system};
 
 /// The whole API of one listener.
 pub fn router(state: ApiState) -> Router {
@@ -51,6 +51,7 @@ fn protocol() -> Router<ApiState> {
             "/sandboxes/{id}/networkpolicy",
             get(absent::of_sandbox).put(absent::of_sandbox).patch(absent::of_sandbox).delete(absent::of_sandbox),
         )
+        .nest("/sandboxes/{id}/proxy/44772", execd::router())
         .route("/sandboxes/{id}/proxy/{port}", proxied())
         .route("/sandboxes/{id}/proxy/{port}/{*path}", proxied())
         .route("/sandboxes/{id}/snapshots", post(absent::snapshot_of_sandbox))

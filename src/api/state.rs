@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::auth::Auth;
 use crate::image::ImageStore;
 use crate::sandbox::Sandboxes;
+use crate::sandbox::commands::Commands;
 use crate::sandbox::logs::Logs;
 
 /// Everything behind one listener. A clone shares all but [`auth`](Self::auth), which each listener has of its own.
@@ -18,6 +19,7 @@ pub struct ApiState {
     pub sandboxes: Sandboxes,
     pub images: Arc<ImageStore>,
     pub logs: Arc<Logs>,
+    pub commands: Arc<Commands>,
     pub auth: Auth,
     /// What `/version` says.
     pub version: &'static str,
@@ -25,6 +27,9 @@ pub struct ApiState {
     /// Imports at the same time; more wait for their turn. Each keeps several threads and the disk busy.
     pub(super) imports: Arc<Semaphore>,
 }
+
+/// Bytes that are kept of what a command in the background writes.
+const COMMAND_OUTPUT: u64 = 64 << 20;
 
 /// Two, so that a small image need not wait for a large one.
 const IMPORTS: usize = 2;
@@ -45,7 +50,8 @@ impl ApiState {
         version: &'static str,
     ) -> Self {
         let imports = Arc::new(Semaphore::new(IMPORTS));
-        Self { sandboxes, images, logs, auth, version, counters: Arc::new(Counters::start()), imports }
+        let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
+        Self { sandboxes, images, logs, commands, auth, version, counters: Arc::new(Counters::start()), imports }
     }
 
     /// The same, for a listener with another authentication.

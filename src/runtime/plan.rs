@@ -113,10 +113,13 @@ pub fn start(id: &SandboxId, spec: &SandboxSpec, image: ImageDefaults<'_>, setti
     }
 }
 
-/// The image's variables, the request's over them, and the two of ours.
+/// The image's variables, the request's over them, and ours.
 fn environment(id: &SandboxId, spec: &SandboxSpec, image: ImageDefaults<'_>) -> Vec<String> {
-    let mut env: BTreeMap<&str, &str> =
-        BTreeMap::from([("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")]);
+    let mut env: BTreeMap<&str, &str> = BTreeMap::from([
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        // Lines of this file are variables of every later command; clients write it.
+        ("EXECD_ENVS", "/opt/opensandbox/.env"),
+    ]);
     let hostname = id.short();
     env.insert("HOSTNAME", &hostname);
     env.extend(image.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -166,8 +169,13 @@ mod tests {
         let spec = spec(&[("A", "request"), ("OPENSANDBOX_ID", "forged")]);
         let settings = PlanSettings::default();
         let (plan, seed) = (start(&id, &spec, image, settings), seed(&id, 1 << 30, "n", settings, &[]));
-        let expected =
-            ["A=request", "HOSTNAME=0b5e5d5e6f70", "OPENSANDBOX_ID=0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11", "PATH=/opt"];
+        let expected = [
+            "A=request",
+            "EXECD_ENVS=/opt/opensandbox/.env",
+            "HOSTNAME=0b5e5d5e6f70",
+            "OPENSANDBOX_ID=0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11",
+            "PATH=/opt",
+        ];
         assert_eq!(plan.process.env, expected);
         assert_eq!((plan.process.cwd.as_str(), seed.supervisor_id), ("/", (1 << 30) + 65_536));
     }

@@ -38,6 +38,7 @@
 
 mod adoption;
 mod birth;
+pub mod commands;
 mod config;
 mod denial;
 mod driver;

@@ -5,6 +5,7 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod debian;
+mod exec;
 mod harness;
 mod hostile_image;
 mod isolation;

@@ -82,10 +82,11 @@ pub fn make_skeleton(state_dir: &Path) -> io::Result<PathBuf> {
     let skeleton = state_dir.join("skeleton");
     make_private(&skeleton)?;
     // Root of the merged file system takes mode and owner from the topmost layer, which is the sandbox's own.
-    for name in ["proc", "sys", "dev"] {
+    // The last is for what clients of the exec API leave for later commands, whoever they run as.
+    for (name, mode) in [("proc", 0o755), ("sys", 0o755), ("dev", 0o755), ("opt", 0o755), ("opt/opensandbox", 0o1777)] {
         let dir = skeleton.join(name);
         make_private(&dir)?;
-        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     }
     Ok(skeleton)
 }

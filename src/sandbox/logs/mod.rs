@@ -10,7 +10,7 @@ mod tail;
 mod watcher;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
@@ -42,6 +42,12 @@ impl Logs {
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
         Self { dir, watcher: OnceCell::new() }
+    }
+
+    /// The directory that holds one for each sandbox.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The last lines of both streams. Blocking.

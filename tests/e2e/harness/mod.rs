@@ -13,4 +13,5 @@ pub use daemon::Daemon;
 pub use http::{Client, Response};
 pub use image::IMAGE;
 pub use oracle::{Snapshot, programs_of};
+pub use sandbox::Sandbox;
 pub use wait::until;

@@ -1,0 +1,30 @@
+//! The exec API of a sandbox ("execd" in the specifications): commands, sessions, files, metrics.
+//!
+//! The daemon serves it for every sandbox itself, below the sandbox's address for port 44772, so that it is there in every
+//! image and an idle sandbox pays nothing for it. One file a verb.
+
+mod command;
+mod entered;
+mod failure;
+mod ping;
+mod session;
+mod sse;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use super::state::ApiState;
+
+pub use entered::Entered;
+
+/// Everything below `/sandboxes/{id}/proxy/44772`.
+pub fn router() -> Router<ApiState> {
+    Router::new()
+        .route("/ping", get(ping::ping))
+        .route("/command", post(command::run).delete(command::interrupt))
+        .route("/command/status/{command}", get(command::status))
+        .route("/command/{command}/logs", get(command::logs))
+        .route("/session", post(session::open))
+        .route("/session/{session}", delete(session::close))
+        .route("/session/{session}/run", post(session::run))
+}
