@@ -81,6 +81,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  bivouac logs web --tail 20 -f")]
     Logs(console::logs::Logs),
 
+    /// Show what sandboxes use: CPU, memory, processes, disk
+    #[command(after_help = "Example:\n  bivouac stats web -f")]
+    Stats(console::stats::Stats),
+
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  bivouac completions bash > /usr/share/bash-completion/completions/bivouac")]
     Completions { shell: Shell },
@@ -206,6 +210,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
         Command::Renew(args) => console::renew::renew(client, args).await,
         Command::Rm(args) => console::rm::remove(client, args).await,
         Command::Logs(args) => console::logs::logs(client, args).await,
+        Command::Stats(args) => console::stats::stats(client, args).await,
         Command::Image(Image::Import(args)) => console::image::import::import(client, args).await,
         Command::Image(Image::List(args)) => console::image::list::list(client, args).await,
         Command::Image(Image::Inspect(args)) => console::image::inspect::inspect(client, args).await,
@@ -250,6 +255,8 @@ mod tests {
             "bivouac renew a --for 30m",
             "bivouac rm a b",
             "bivouac logs a -f --tail 3",
+            "bivouac stats",
+            "bivouac stats a -f --json",
             "bivouac completions bash",
         ] {
             if let Err(error) = parse(line) {

@@ -241,7 +241,6 @@ async fn what_this_version_lacks_says_so() {
         ("GET", of("proxy/80"), absent),
         ("POST", of("proxy/80/a/b?c=d"), absent),
         ("PUT", of("networkpolicy"), absent),
-        ("GET", of("diagnostics/inspect"), absent),
         ("POST", of("snapshots"), "SNAPSHOT::NOT_IMPLEMENTED"),
         ("GET", "/snapshots".into(), "SNAPSHOT::NOT_IMPLEMENTED"),
         ("DELETE", "/v1/snapshots/x".into(), "SNAPSHOT::NOT_IMPLEMENTED"),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::time;
 use crate::image::ImageError;
-use crate::model::Reason;
+use crate::model::{Reason, with_causes};
 use crate::sandbox::{Denial, HostError};
 
 /// An answer `{"code","message"}`. The message says what is wrong and what to do about it.
@@ -118,7 +118,7 @@ impl ApiError {
             ImageError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "IMAGE::TOO_LARGE"),
             ImageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "IMAGE::FAILED"),
         };
-        Self::new(status, code, chain(&error))
+        Self::new(status, code, format!("Failed to {}.", with_causes(&error)))
     }
 
     fn host(error: HostError, code: &'static str) -> Self {
@@ -142,17 +142,6 @@ impl ApiError {
     pub fn message(&self) -> &str {
         &self.message
     }
-}
-
-/// "Failed to ..." with every cause behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = format!("Failed to {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text + "."
 }
 
 impl IntoResponse for ApiError {

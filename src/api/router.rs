@@ -36,16 +36,18 @@ fn protocol() -> Router<ApiState> {
         .route("/sandboxes/{id}/metadata", patch(sandboxes::patch_metadata))
         .route("/sandboxes/{id}/diagnostics/logs", get(diagnostics::logs))
         .route("/sandboxes/{id}/diagnostics/events", get(diagnostics::events))
+        .route("/sandboxes/{id}/diagnostics/inspect", get(diagnostics::inspect))
+        .route("/sandboxes/{id}/diagnostics/summary", get(diagnostics::summary))
         // Our own.
         .route("/sandboxes/{id}/logs", get(sandboxes::logs))
+        .route("/sandboxes/{id}/stats", get(sandboxes::stats))
+        .route("/stats", get(sandboxes::all_stats))
         .route("/sandboxes/{id}/signal", post(sandboxes::signal))
         .route("/sandboxes/{id}/wait", get(sandboxes::wait))
         .route("/images", get(images::list))
         .route("/images/import", post(images::import))
         .route("/images/{*name}", get(images::inspect).delete(images::remove))
         // Known, and not in this version.
-        .route("/sandboxes/{id}/diagnostics/inspect", get(absent::of_sandbox))
-        .route("/sandboxes/{id}/diagnostics/summary", get(absent::of_sandbox))
         .route("/sandboxes/{id}/endpoints/{port}", get(absent::endpoint))
         .route(
             "/sandboxes/{id}/networkpolicy",

@@ -23,6 +23,8 @@ pub struct ApiState {
     pub auth: Auth,
     /// What `/version` says.
     pub version: &'static str,
+    /// Whether `/metrics` tells about each sandbox.
+    pub sandbox_metrics: bool,
     pub(super) counters: Arc<Counters>,
     /// Imports at the same time; more wait for their turn. Each keeps several threads and the disk busy.
     pub(super) imports: Arc<Semaphore>,
@@ -50,8 +52,9 @@ impl ApiState {
         version: &'static str,
     ) -> Self {
         let imports = Arc::new(Semaphore::new(IMPORTS));
+        let counters = Arc::new(Counters::start());
         let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
-        Self { sandboxes, images, logs, commands, auth, version, counters: Arc::new(Counters::start()), imports }
+        Self { sandboxes, images, logs, commands, auth, version, sandbox_metrics: true, counters, imports }
     }
 
     /// The same, for a listener with another authentication.

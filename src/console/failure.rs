@@ -1,12 +1,12 @@
 //! What can go wrong for a client, and what to do about it.
 
-use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
 use super::Address;
+use crate::model::with_causes;
 
 /// Each text completes "failed to ...".
 #[derive(Debug, Error)]
@@ -35,13 +35,7 @@ impl Failure {
     /// One line: what failed, every cause, and what the user can do.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut line = format!("bivouac: failed to {self}");
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-            cause = error.source();
-        }
+        let mut line = format!("bivouac: failed to {}", with_causes(self));
         if let Some(advice) = self.advice() {
             line.push_str("; ");
             line.push_str(&advice);

@@ -24,6 +24,7 @@ pub mod rm;
 pub mod run;
 mod screen;
 mod signals;
+pub mod stats;
 mod wire;
 
 pub use address::{Address, InvalidAddress};

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::config::InvalidConfig;
 use super::listen::ListenError;
+use crate::model::with_causes;
 
 /// Each text completes "failed to ...".
 #[derive(Debug, Error)]
@@ -43,13 +44,6 @@ impl StartFailure {
     /// The failure with every cause, for people.
     #[must_use]
     pub fn story(&self) -> String {
-        let mut story = format!("bivouac: failed to {self}");
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            story.push_str(": ");
-            story.push_str(&error.to_string());
-            cause = error.source();
-        }
-        story
+        format!("bivouac: failed to {}", with_causes(self))
     }
 }

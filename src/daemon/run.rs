@@ -101,7 +101,8 @@ fn tell(report: &StartReport) {
 /// Opens every door, or none: an address that is taken is noticed before anybody is served.
 async fn open_doors(config: &Config, parts: &Parts, sandboxes: Sandboxes) -> Result<Vec<Door>, StartFailure> {
     let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
-    let api = ApiState::new(sandboxes, Arc::clone(&parts.images), logs, Auth::None, env!("CARGO_PKG_VERSION"));
+    let mut api = ApiState::new(sandboxes, Arc::clone(&parts.images), logs, Auth::None, env!("CARGO_PKG_VERSION"));
+    api.sandbox_metrics = config.sandbox_metrics;
     let mut doors = Vec::new();
     for address in &config.listen {
         let listener = Listener::open(address).await?;

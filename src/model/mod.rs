@@ -3,14 +3,20 @@
 //! Floor 0: nothing here does I/O or imports another module of the project. Each type is parsed once, at the
 //! edge, and is valid from then on.
 
+mod causes;
 mod exec_id;
+mod history;
 mod id;
 mod limits;
 mod spec;
 mod status;
+mod usage;
 
+pub use causes::with_causes;
 pub use exec_id::{ExecId, InvalidExecId};
+pub use history::{Event, History};
 pub use id::{InvalidSandboxId, SandboxId};
 pub use limits::{InvalidQuantity, Limits, parse_cpu, parse_memory};
 pub use spec::{Platform, SandboxSpec};
 pub use status::{Exit, Phase, Reason, Status};
+pub use usage::{CpuUsage, DiskUsage, HostSize, IoUsage, MemoryUsage, PidsUsage, Throttling, Usage};

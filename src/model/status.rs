@@ -83,6 +83,8 @@ pub enum Reason {
     Started,
     UserPause,
     UserResume,
+    /// Its time of life was set anew; never the reason of a state, only of an event.
+    UserRenew,
     UserDelete,
     TtlExpiry,
     /// The entrypoint ended by itself.
@@ -112,6 +114,7 @@ impl Reason {
             Self::Started => "started",
             Self::UserPause => "user_pause",
             Self::UserResume => "user_resume",
+            Self::UserRenew => "user_renew",
             Self::UserDelete => "user_delete",
             Self::TtlExpiry => "ttl_expiry",
             Self::EntrypointExited => "entrypoint_exited",

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::driver::{Answer, Driver, Facts, chain};
+use super::driver::{Answer, Driver, Facts};
 use super::machine::{Context, State};
 use super::registry::Inner;
 use super::{Denial, IdBase, Reservation};
-use crate::model::{SandboxId, SandboxSpec};
+use crate::model::{SandboxId, SandboxSpec, with_causes};
 
 /// Starts to make a sandbox; `asker` hears when it runs, has failed, or could not be begun.
 pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, asker: oneshot::Sender<Answer>) {
@@ -41,7 +41,7 @@ async fn record(inner: &Inner, spec: SandboxSpec) -> Result<(SandboxId, Driver),
     let facts = facts(inner, id.clone(), spec, base, context);
     if let Err(error) = shared.store.insert(&facts.record(&state)) {
         shared.host.release(base);
-        return Err(Denial::Store(chain(&error)));
+        return Err(Denial::Store(with_causes(&error)));
     }
     Ok((id, inner.driver((facts, state))))
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
 
 /// The first host id of a sandbox's exclusive range of 65,536 (`user_namespaces(7)`).
 pub type IdBase = u32;
@@ -55,6 +55,18 @@ pub trait Host: Send + Sync + 'static {
 
     /// Sends a signal to the entrypoint.
     async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError>;
+
+    /// What the sandbox uses now. Of one that is gone: nothing.
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, HostError>;
+
+    /// What the sandbox is on this host, as names and values for people.
+    fn describe(
+        &self,
+        id: &SandboxId,
+        base: Option<IdBase>,
+        spec: &SandboxSpec,
+        proof: Option<&str>,
+    ) -> Vec<(String, String)>;
 
     /// What image and request give to every process of the sandbox: environment, user, working directory; no arguments.
     async fn process_defaults(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError>;

@@ -54,6 +54,7 @@ pub mod logs;
 mod machine;
 mod registry;
 mod snapshot;
+mod usage;
 
 pub use adoption::{StartError, StartReport};
 pub use config::LifecycleConfig;
@@ -66,6 +67,7 @@ pub use inside::Inside;
 pub use listing::{Filter, Found, Listing};
 pub use registry::Sandboxes;
 pub use snapshot::Sandbox;
+pub use usage::Metered;
 
 #[cfg(test)]
 mod tests;

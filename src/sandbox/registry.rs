@@ -12,8 +12,9 @@ use super::expiry::Now;
 use super::listing::{self, Filter, Found, Listing};
 use super::machine::State;
 use super::snapshot::{Sandbox, Snapshot};
+use super::usage::Meters;
 use super::{Denial, Host, LifecycleConfig, birth};
-use crate::model::{Phase, Reason, SandboxId, SandboxSpec};
+use crate::model::{History, Phase, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
 
 /// The sandboxes. A clone is another handle on the same ones; when the last is gone, drivers leave their sandboxes
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     entries: RwLock<HashMap<SandboxId, Entry>>,
     closing: watch::Sender<bool>,
+    meters: Meters,
 }
 
 /// How a sandbox is reached: its driver's inbox, and what the driver published last.
@@ -51,6 +53,7 @@ impl Sandboxes {
             shared: Arc::new(Shared { host, store, config }),
             entries: RwLock::default(),
             closing: watch::Sender::new(false),
+            meters: Meters::default(),
         });
         let report = adoption::adopt_all(&inner).await?;
         Ok((Self { inner }, report))
@@ -82,6 +85,20 @@ impl Sandboxes {
     #[must_use]
     pub fn get(&self, id: &SandboxId) -> Option<Sandbox> {
         self.inner.entry(id).map(|entry| entry.seen.borrow().sandbox.clone())
+    }
+
+    /// What has happened to the sandbox so far.
+    #[must_use]
+    pub fn history(&self, id: &SandboxId) -> Option<History> {
+        self.inner.entry(id).map(|entry| entry.seen.borrow().history.clone())
+    }
+
+    /// What the sandbox is on this host, as names and values for people.
+    #[must_use]
+    pub fn describe(&self, id: &SandboxId) -> Option<Vec<(String, String)>> {
+        let seen = self.inner.entry(id)?.seen.borrow().clone();
+        let (spec, proof) = (&seen.sandbox.spec, seen.proof.as_deref());
+        Some(self.inner.shared.host.describe(id, seen.base, spec, proof))
     }
 
     /// One page (from 1) of the sandboxes that the filter shows, youngest first.
@@ -172,6 +189,10 @@ impl Sandboxes {
         self.inner.entry(id).map(|entry| entry.seen)
     }
 
+    pub(super) fn meters(&self) -> &Meters {
+        &self.inner.meters
+    }
+
     /// What the drivers share, and what this sandbox's publishes.
     pub(super) fn reach(&self, id: &SandboxId) -> Option<(Arc<Shared>, watch::Receiver<Arc<Snapshot>>)> {
         self.inner.entry(id).map(|entry| (Arc::clone(&self.inner.shared), entry.seen))
@@ -217,6 +238,7 @@ impl Inner {
         if driver.live().await == Finish::Forgotten
             && let Some(inner) = inner.upgrade()
         {
+            inner.meters.forget(driver.id());
             inner.entries.write().unwrap_or_else(PoisonError::into_inner).remove(driver.id());
         }
     }

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{SandboxId, SandboxSpec, Status};
+use super::IdBase;
+use crate::model::{History, SandboxId, SandboxSpec, Status};
 
 /// A sandbox, in plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,4 +22,7 @@ pub(super) struct Snapshot {
     pub sandbox: Sandbox,
     /// A delete was accepted or the time was up: calls are refused, and lists show it only when asked for its state.
     pub removed: bool,
+    pub history: History,
+    pub base: Option<IdBase>,
+    pub proof: Option<String>,
 }

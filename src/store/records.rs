@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::StoreError;
-use crate::model::{Exit, Limits, Phase, Platform, Reason, SandboxId, SandboxSpec, Status};
+use crate::model::{Exit, History, Limits, Phase, Platform, Reason, SandboxId, SandboxSpec, Status};
 
 /// Everything that must outlive the daemon about one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub struct Record {
     pub cleaned: bool,
     /// When the record of a removed sandbox goes.
     pub forget: Option<Deadline>,
+    pub history: History,
 }
 
 /// A point in time on two clocks.
@@ -71,6 +72,8 @@ struct Body {
     notes: Vec<String>,
     status: StatusBody,
     spec: SpecBody,
+    #[serde(default)]
+    history: History,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,6 +157,7 @@ impl From<&Record> for Body {
             notes: record.notes.clone(),
             status: status.into(),
             spec: spec.into(),
+            history: record.history.clone(),
         }
     }
 }
@@ -173,6 +177,7 @@ impl From<Body> for Record {
             removed: body.removed,
             cleaned: body.cleaned,
             forget: body.forget,
+            history: body.history,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Exit, Limits, Phase, Platform, Reason, SandboxSpec, Status};
+use crate::model::{Event, Exit, History, Limits, Phase, Platform, Reason, SandboxSpec, Status};
 
 mod damage;
 
@@ -68,7 +68,15 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
         removed: true,
         cleaned: true,
         forget: Some(deadline),
+        history: remembered(),
     }
+}
+
+fn remembered() -> History {
+    let (phase, reason) = (Phase::Running, Reason::Started);
+    let mut history = History::default();
+    history.add(Event { unix_micros: 1, phase, reason, message: "it runs".to_owned() });
+    history
 }
 
 fn known() -> Record {
@@ -112,9 +120,20 @@ fn the_form_on_disk_is_pinned() {
             r#""entrypoint":["sh","-c","echo \"é\"\n"],"env":{"A":"1"},"metadata":{"name":"web"},"#,
             r#""limits":{"cpu_millis":500,"memory_bytes":4611686018427387904,"pids":null},"#,
             r#""timeout":{"secs":60,"nanos":500000000},"platform":{"os":"linux","arch":"amd64"},"#,
-            r#""extensions":{"opensandbox.extensions.x":"y"}}}"#
+            r#""extensions":{"opensandbox.extensions.x":"y"}},"history":{"events":[{"unix_micros":1,"#,
+            r#""phase":"Running","reason":"started","message":"it runs"}],"left_out":0}}"#
         )
     );
+}
+
+#[test]
+fn a_record_from_before_there_was_a_history_is_read() {
+    let body = String::from_utf8(records::seal(&known()).unwrap().body).unwrap();
+    let (before, _) = body.split_once(r#","history""#).unwrap();
+    let old = format!("{before}}}");
+    let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&old).into();
+    let read = records::unseal(old.as_bytes(), &digest).unwrap();
+    assert_eq!(read, Record { history: History::default(), ..known() });
 }
 
 #[test]

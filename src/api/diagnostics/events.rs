@@ -2,40 +2,83 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use chrono::DateTime;
 
-use super::{TEXT, envelope, scope};
+use super::{deprecated, envelope, scope};
 use crate::api::error::ApiError;
 use crate::api::extract::Id;
 use crate::api::query::Query;
 use crate::api::time;
+use crate::model::{Event, History, SandboxId};
 use crate::sandbox::{Sandbox, Sandboxes};
 
-/// What is known of the sandbox's life: as JSON with a scope, and as text in the deprecated form without one.
+const EVENTS: u32 = 50;
+pub const MOST_EVENTS: u32 = 500;
+
+/// What has happened to the sandbox: as JSON with a scope, and as text in the deprecated form without one.
 pub async fn events(State(sandboxes): State<Sandboxes>, Id(id): Id, query: Query) -> Result<Response, ApiError> {
     let scope = scope(&query, "events", "runtime")?;
-    query.number("limit", 1..=500)?;
-    let sandbox = sandboxes.get(&id).ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
-    let content = written(&sandbox);
+    let most = query.number("limit", 1..=MOST_EVENTS)?.filter(|_| scope.is_none()).unwrap_or(EVENTS);
+    let Told { content, truncated } = told(&sandboxes, &id, most).ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
     Ok(match scope {
-        Some(scope) => Json(envelope(&id, "events", scope, content, false)).into_response(),
-        None => ([(header::CONTENT_TYPE.as_str(), TEXT), ("deprecation", "true")], content).into_response(),
+        Some(scope) => Json(envelope(&id, "events", scope, content, truncated)).into_response(),
+        None => deprecated(content),
     })
 }
 
-fn written(sandbox: &Sandbox) -> String {
-    let status = &sandbox.status;
-    let created = time::write(sandbox.created_at);
-    let since = time::write_nanos(status.since_unix_nanos);
-    let mut text = format!("Sandbox:    {}\nImage:      {}\n", sandbox.id, sandbox.spec.image);
-    text += &format!("{created} created\n{since} {}: {}", status.phase, status.reason.as_str());
-    if !status.message.is_empty() {
-        text += &format!(": {}", status.message);
+/// Events as text, and whether there were more.
+pub struct Told {
+    pub content: String,
+    pub truncated: bool,
+}
+
+/// The last `most` events; `None` when there is no such sandbox.
+pub fn told(sandboxes: &Sandboxes, id: &SandboxId, most: u32) -> Option<Told> {
+    let (sandbox, history) = (sandboxes.get(id)?, sandboxes.history(id)?);
+    let lines = lines(&history);
+    let skipped = lines.len().saturating_sub(most as usize);
+    let mut content = heading(&sandbox);
+    content.extend(lines.into_iter().skip(skipped));
+    Some(Told { content, truncated: skipped > 0 || history.left_out().is_some() })
+}
+
+fn heading(sandbox: &Sandbox) -> String {
+    let Sandbox { id, spec, status, expires_at, .. } = sandbox;
+    let expires = expires_at.map_or_else(|| "never".to_owned(), time::write);
+    format!("Sandbox:    {id}\nImage:      {}\nStatus:     {}\nExpires:    {expires}\n", spec.image, status.phase)
+}
+
+fn lines(history: &History) -> Vec<String> {
+    let mut lines: Vec<String> = history.events().iter().map(line).collect();
+    if let Some((place, count)) = history.left_out() {
+        lines.insert(place.min(lines.len()), format!("({count} events are not kept)\n"));
     }
-    text.push('\n');
-    if let Some(expires) = sandbox.expires_at {
-        text += &format!("{} expires\n", time::write(expires));
+    lines
+}
+
+/// A message is one line, whatever a program or an image has put into it.
+fn line(event: &Event) -> String {
+    let at = DateTime::from_timestamp_micros(event.unix_micros).map(time::write).unwrap_or_default();
+    let message = event.message.replace(char::is_control, " ");
+    format!("{at} {}: {}: {message}\n", event.phase, event.reason.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Phase, Reason};
+
+    #[test]
+    fn what_is_not_kept_is_counted_where_it_stood() {
+        let mut history = History::default();
+        for number in 0..60 {
+            let message = format!("number\n{number}");
+            history.add(Event { unix_micros: number, phase: Phase::Paused, reason: Reason::UserPause, message });
+        }
+        let lines = lines(&history);
+        assert_eq!(lines.len(), 51);
+        assert_eq!(lines[3], "1970-01-01T00:00:00.000003Z Paused: user_pause: number 3\n");
+        assert_eq!(lines[4], "(10 events are not kept)\n");
     }
-    text
 }

@@ -1,7 +1,12 @@
 //! Diagnostics of a sandbox: text for people, in the protocol's envelope.
 
 mod events;
+mod inspect;
 mod logs;
+mod summary;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::query::Query;
@@ -9,7 +14,9 @@ use super::types::DiagnosticBody;
 use crate::model::SandboxId;
 
 pub use events::events;
+pub use inspect::inspect;
 pub use logs::logs;
+pub use summary::summary;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -27,6 +34,16 @@ fn scope(query: &Query, kind: &str, own: &'static str) -> Result<Option<&'static
     })
 }
 
+/// Text as it is, never to be taken for a page.
+fn plain(content: String) -> Response {
+    ([(header::CONTENT_TYPE, TEXT), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], content).into_response()
+}
+
+/// The form of before there were scopes.
+fn deprecated(content: String) -> Response {
+    ([("deprecation", "true")], plain(content)).into_response()
+}
+
 fn envelope(
     id: &SandboxId,
     kind: &'static str,
@@ -35,8 +52,8 @@ fn envelope(
     truncated: bool,
 ) -> DiagnosticBody {
     let warnings = match (scope, kind) {
-        ("all", "logs") => vec!["Only the container contributes to the all scope."],
-        ("all", _) => vec!["Only the runtime contributes to the all scope."],
+        ("all", "logs") => vec!["Only the container contributes to the all scope.".to_owned()],
+        ("all", _) => vec!["Only the runtime contributes to the all scope.".to_owned()],
         _ => Vec::new(),
     };
     let content_length = content.len();

@@ -6,6 +6,7 @@
 mod command;
 mod entered;
 mod failure;
+mod metrics;
 mod ping;
 mod session;
 mod sse;
@@ -21,6 +22,8 @@ pub use entered::Entered;
 pub fn router() -> Router<ApiState> {
     Router::new()
         .route("/ping", get(ping::ping))
+        .route("/metrics", get(metrics::metrics))
+        .route("/metrics/watch", get(metrics::watch))
         .route("/command", post(command::run).delete(command::interrupt))
         .route("/command/status/{command}", get(command::status))
         .route("/command/{command}/logs", get(command::logs))

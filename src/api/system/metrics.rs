@@ -7,12 +7,17 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
+use crate::api::sandboxes::metered;
 use crate::api::state::{ApiState, Counters};
-use crate::model::Phase;
-use crate::sandbox::{Filter, Sandboxes};
+use crate::api::types::seconds;
+use crate::model::{Phase, SandboxId, Usage};
+use crate::sandbox::{Filter, Metered, Sandboxes};
 
 pub async fn metrics(State(state): State<ApiState>) -> impl IntoResponse {
-    let text = written(&state.sandboxes, &state.counters);
+    let mut text = written(&state.sandboxes, &state.counters);
+    if state.sandbox_metrics {
+        text += &of_sandboxes(&metered(&state.sandboxes).await);
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
@@ -36,6 +41,48 @@ fn written(sandboxes: &Sandboxes, counters: &Counters) -> String {
     family(&mut text, "process_start_time_seconds", "gauge", "When the daemon began to serve, in Unix time.");
     sample(&mut text, "process_start_time_seconds", counters.started_unix_seconds);
     text
+}
+
+/// A family of series: name, kind, help, and the value of one sandbox, where it has one.
+type Series = (&'static str, &'static str, &'static str, fn(&Usage) -> Option<f64>);
+
+const SERIES: &[Series] = &[
+    ("cpu_seconds_total", "counter", "CPU time that was used.", |usage| usage.cpu.used_micros.map(seconds)),
+    ("cpu_limit", "gauge", "CPUs that may be used.", |usage| Some(usage.cpu_millis() as f64 / 1000.0)),
+    ("cpu_throttled_seconds_total", "counter", "Time that was waited for the CPU quota.", |usage| {
+        usage.cpu.throttling.map(|throttling| seconds(throttling.throttled_micros))
+    }),
+    ("memory_working_set_bytes", "gauge", "Memory without file pages that were not used lately.", |usage| {
+        usage.memory.current.map(|_| usage.memory_used() as f64)
+    }),
+    ("memory_peak_bytes", "gauge", "The most memory so far.", |usage| usage.memory.peak.map(float)),
+    ("memory_limit_bytes", "gauge", "Memory that may be used.", |usage| Some(usage.memory_total() as f64)),
+    ("oom_kills_total", "counter", "Processes killed for want of memory.", |usage| usage.memory.oom_kills.map(float)),
+    ("pids", "gauge", "Processes and threads.", |usage| usage.pids.current.map(float)),
+    ("io_read_bytes_total", "counter", "Read from block devices.", |usage| usage.io.map(|io| float(io.read_bytes))),
+    ("io_written_bytes_total", "counter", "Written to block devices.", |usage| {
+        usage.io.map(|io| float(io.written_bytes))
+    }),
+    ("disk_used_bytes", "gauge", "Written over the image.", |usage| usage.disk.map(|disk| float(disk.bytes))),
+];
+
+/// The series of each sandbox that has processes; of the youngest thousand, so that the text has a bound.
+fn of_sandboxes(metered: &[(SandboxId, Metered)]) -> String {
+    let mut text = String::new();
+    for (name, kind, help, value) in SERIES {
+        let name = format!("bivouac_sandbox_{name}");
+        family(&mut text, &name, kind, help);
+        for (id, Metered { usage, .. }) in metered {
+            if let Some(value) = value(usage) {
+                sample(&mut text, &format!("{name}{{sandbox=\"{id}\"}}"), value);
+            }
+        }
+    }
+    text
+}
+
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 fn family(text: &mut String, name: &str, kind: &str, help: &str) {

@@ -1,6 +1,7 @@
 //! Answers as they are on the wire. A field without a value is left out: generated clients break on an explicit null.
 
 mod image;
+mod stats;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use crate::model::{Phase, Platform, Status};
 use crate::sandbox::Sandbox;
 
 pub use image::{ImageDocument, ImageList};
+pub use stats::{StatsBody, StatsList, percent, seconds};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,7 +88,7 @@ pub struct DiagnosticBody {
     pub content_length: usize,
     pub truncated: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<&'static str>,
+    pub warnings: Vec<String>,
 }
 
 impl SandboxBody {

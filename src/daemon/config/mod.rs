@@ -17,7 +17,7 @@ use self::values::Values;
 use super::logging::{self, LogConfig, LogFormat};
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
-use crate::model::{Limits, parse_cpu, parse_memory};
+use crate::model::{Limits, parse_cpu, parse_memory, with_causes};
 use crate::sandbox::LifecycleConfig;
 
 /// Read when no other file is named; it need not be there.
@@ -36,6 +36,8 @@ pub struct Config {
     pub socket_requires_key: bool,
     /// Connections of each listener.
     pub max_connections: usize,
+    /// Whether `/metrics` has series of each sandbox.
+    pub sandbox_metrics: bool,
     pub state_dir: PathBuf,
     pub run_dir: PathBuf,
     /// Name of the cgroup that holds the sandboxes, in each hierarchy.
@@ -115,6 +117,7 @@ impl Config {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
             max_connections: count(from, "server.max_connections", 1024),
+            sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
             cgroup_parent: cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir)),
             prepared_slots: count(from, "runtime.prepared_slots", 32),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
@@ -152,10 +155,6 @@ fn keys(from: &mut Reader, key: Option<String>) -> Vec<ApiKey> {
         None => {}
     }
     keys.unwrap_or_default()
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn check_doors(from: &mut Reader, listen: &[Address], keys: &[ApiKey], insecure_no_auth: bool) {

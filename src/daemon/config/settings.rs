@@ -34,6 +34,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("server.max_connections", Kind::Number),
     setting("server.state_dir", Kind::Text),
     setting("server.run_dir", Kind::Text),
+    setting("server.sandbox_metrics", Kind::Switch),
     setting("server.log_format", Kind::Text),
     setting("server.log_level", Kind::Text),
     setting("lifecycle.min_timeout_seconds", Kind::Number),

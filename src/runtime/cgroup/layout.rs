@@ -1,6 +1,8 @@
 //! Which hierarchies this host has, and which controller lives where.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::CgroupError;
@@ -11,12 +13,14 @@ pub enum Controller {
     Cpu,
     Memory,
     Pids,
+    /// Version 2 only, and only counted: version 1 calls it blkio and counts nothing that goes through the page cache.
+    Io,
     /// Version 1 only; version 2 has a BPF hook instead.
     Devices,
 }
 
 impl Controller {
-    const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Pids, Self::Devices];
+    pub(super) const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Pids, Self::Io, Self::Devices];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -24,6 +28,7 @@ impl Controller {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Pids => "pids",
+            Self::Io => "io",
             Self::Devices => "devices",
         }
     }
@@ -59,13 +64,14 @@ impl Layout {
             let Some((left, right)) = line.split_once(" - ") else { continue };
             let (mut left, mut right) = (left.split(' ').skip(3), right.split(' '));
             let (Some("/"), Some(point)) = (left.next(), left.next()) else { continue };
+            let point = unescaped(point);
             match (right.next(), right.nth(1)) {
-                (Some("cgroup2"), _) if unified.is_none() => unified = Some(point.into()),
+                (Some("cgroup2"), _) if unified.is_none() => unified = Some(point),
                 (Some("cgroup"), Some(options)) => {
                     for controller in Controller::ALL {
                         let mounted = options.split(',').any(|option| option == controller.name());
                         if mounted && !legacy.iter().any(|(known, _)| *known == controller) {
-                            legacy.push((controller, point.into()));
+                            legacy.push((controller, point.clone()));
                         }
                     }
                 }
@@ -113,6 +119,25 @@ impl Layout {
     }
 }
 
+/// A path of `proc_pid_mountinfo(5)`: space, tab, newline and backslash stand there as `\` and three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = (*first == b'\\').then(|| octal(tail.get(..3)?)).flatten();
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
+    }
+    OsString::from_vec(bytes).into()
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +167,16 @@ mod tests {
         layout.unified_controllers = vec![Controller::Pids];
         let place = layout.workload_of(Controller::Pids, Path::new("bivouac/x"));
         assert_eq!(place, Some(("/sys/fs/cgroup/bivouac/x/workload".into(), true)));
+    }
+
+    #[test]
+    fn a_mount_point_with_a_space() {
+        let mounts = "30 1 0:26 / /mnt/a\\040b\\134c rw - cgroup2 cgroup2 rw\n";
+        let layout = Layout::from_mounts(mounts).expect("a layout");
+        assert_eq!(layout.unified, Path::new("/mnt/a b\\c"));
+        for odd in ["\\", "\\04", "\\999", "\\777", "\\+12"] {
+            assert_eq!(unescaped(odd), Path::new(odd), "{odd}");
+        }
     }
 
     #[test]

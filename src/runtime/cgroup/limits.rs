@@ -38,7 +38,7 @@ pub fn apply(layout: &Layout, below: &Path, limits: &Limits, strict: bool) -> Re
             Controller::Pids => set_pids(&dir, unified, value)?,
             Controller::Memory => set_memory(&dir, unified, value)?,
             Controller::Cpu => set_cpu(&dir, unified, value)?,
-            Controller::Devices => {}
+            Controller::Io | Controller::Devices => {}
         }
     }
     Ok(notes)

@@ -9,6 +9,7 @@ mod freezer;
 mod layout;
 mod limits;
 mod remove;
+mod usage;
 
 use std::fs;
 use std::io;
@@ -20,7 +21,7 @@ use thiserror::Error;
 
 pub use layout::{Controller, Layout};
 
-use crate::model::{Limits, SandboxId};
+use crate::model::{Limits, SandboxId, Usage};
 
 #[derive(Debug, Error)]
 pub enum CgroupError {
@@ -148,6 +149,21 @@ impl Cgroups {
     #[must_use]
     pub fn oom_kills(&self, id: &SandboxId) -> u64 {
         limits::oom_kills(&self.layout, &self.below(id))
+    }
+
+    /// What the workload uses, as far as this host counts it; nothing when the sandbox is gone.
+    #[must_use]
+    pub fn usage(&self, id: &SandboxId) -> Usage {
+        usage::read(&self.layout, &self.below(id))
+    }
+
+    /// The directories that hold the workload's counters and limits, each with what it is for.
+    #[must_use]
+    pub fn places(&self, id: &SandboxId) -> Vec<(&'static str, PathBuf)> {
+        let below = self.below(id);
+        let place = |controller| Some((Controller::name(controller), self.layout.workload_of(controller, &below)?.0));
+        let own = [("v2", self.unified(id))];
+        own.into_iter().chain(Controller::ALL.into_iter().filter_map(place)).collect()
     }
 
     /// The sandboxes that have a cgroup in any hierarchy.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::call::{Answer, Ask, Call, denial};
 use super::work::{self, Outcome};
 use super::{Driver, Facts};
-use crate::model::Reason;
+use crate::model::{Reason, with_causes};
 use crate::sandbox::machine::{self, Decision, Effect, Request, State};
 use crate::sandbox::{Denial, HostError, expiry};
 use crate::store::StoreError;
@@ -42,7 +42,7 @@ impl Driver {
         match self.save() {
             Ok(()) => self.settle(None),
             Err(error) => {
-                let message = format!("the sandbox was made, but could not be recorded: {}", chain(&error));
+                let message = format!("the sandbox was made, but could not be recorded: {}", with_causes(&error));
                 self.state.work = Some(machine::Work::Launch);
                 let request = Request::LaunchFailed(HostError { reason: Reason::StartFailed, message });
                 self.happened(Outcome { request, launched: None });
@@ -76,7 +76,7 @@ impl Driver {
         if let Err(error) = self.write(&facts, &next) {
             // A full disk must not keep anybody from deleting: that is what makes room.
             if !matches!(call.ask, Ask::Delete) {
-                return reply(call, Err(Denial::Store(chain(&error))));
+                return reply(call, Err(Denial::Store(with_causes(&error))));
             }
             self.is_stale(&error);
         }
@@ -185,7 +185,7 @@ impl Driver {
 
     fn is_stale(&mut self, error: &StoreError) {
         self.stale = true;
-        tracing::error!(error = chain(error), again_in = ?super::SAVE_AGAIN, "failed to write the record of the sandbox");
+        tracing::error!(error = with_causes(error), again_in = ?super::SAVE_AGAIN, "failed to write the record of the sandbox");
     }
 }
 
@@ -202,16 +202,4 @@ fn patch(metadata: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Opt
 fn reply(call: Call, answer: Answer) {
     // A caller that went away does not hear the answer.
     call.reply.send(answer).ok();
-}
-
-/// An error with all its causes, in one line.
-pub(in crate::sandbox) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

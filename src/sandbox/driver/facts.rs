@@ -33,6 +33,7 @@ impl Facts {
             removed: state.removed,
             cleaned: state.cleaned,
             forget: state.forget,
+            history: state.history.clone(),
         }
     }
 
@@ -44,7 +45,13 @@ impl Facts {
             created_at: expiry::instant(self.created_unix_micros),
             expires_at: state.expiry.map(expiry::shown),
         };
-        Snapshot { sandbox, removed: state.removed }
+        Snapshot {
+            sandbox,
+            removed: state.removed,
+            history: state.history.clone(),
+            base: self.base,
+            proof: self.proof.clone(),
+        }
     }
 }
 
@@ -67,6 +74,7 @@ pub(in crate::sandbox) fn take_apart(record: Record) -> (Facts, State) {
         notes: record.notes,
         work: None,
         attempts: 0,
+        history: record.history,
     };
     (facts, state)
 }

@@ -25,7 +25,6 @@ use work::{InFlight, Outcome};
 
 pub(super) use adopt::Fate;
 pub(super) use call::{Answer, Ask, Call};
-pub(super) use change::chain;
 pub(super) use facts::{Facts, take_apart};
 
 /// Callers beyond this many wait for room. Calls take microseconds, or, while the sandbox is being frozen, milliseconds.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::world::{self, Turn};
 use super::{FakeHost, Step, lock};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
 use crate::sandbox::execution::{ExecError, FoundExecution, Order, Process, Started};
 use crate::sandbox::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 
@@ -99,6 +99,21 @@ impl Host for FakeHost {
         let behaviour = lock(&self.script).next(Step::Signal, id);
         pass(behaviour.delay).await;
         behaviour.fail.map_or_else(|| lock(&self.world).signal(id, signal), Err)
+    }
+
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, HostError> {
+        let scripted = lock(&self.script).usage(id);
+        Ok(Usage { boot_nanos: self.clock.boot_nanos(), ..scripted })
+    }
+
+    fn describe(
+        &self,
+        _id: &SandboxId,
+        base: Option<IdBase>,
+        _spec: &SandboxSpec,
+        _proof: Option<&str>,
+    ) -> Vec<(String, String)> {
+        base.map(|base| ("User ids".to_owned(), format!("from {base}"))).into_iter().collect()
     }
 
     async fn process_defaults(&self, _id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError> {

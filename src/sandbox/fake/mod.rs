@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{End, IdBase};
-use crate::model::{Exit, SandboxId};
+use crate::model::{Exit, SandboxId, Usage};
 use clock::Clock;
 use script::Script;
 use world::World;
@@ -83,6 +83,11 @@ impl FakeHost {
     /// Asks this before each call on a sandbox, in place of [`delay`](Self::delay) and [`fail`](Self::fail).
     pub fn script(&self, script: impl FnMut(Step, &SandboxId) -> Behaviour + Send + 'static) {
         lock(&self.script).replace(Box::new(script));
+    }
+
+    /// Says what a sandbox uses from now on; the time of a reading is the clock's.
+    pub fn uses(&self, id: &SandboxId, usage: Usage) {
+        lock(&self.script).uses(id, usage);
     }
 
     /// Makes an image unknown.

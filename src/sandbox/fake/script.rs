@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{Reason, SandboxId};
+use crate::model::{Reason, SandboxId, Usage};
 use crate::sandbox::HostError;
 
 /// A call on the host that a test can delay or fail.
@@ -55,6 +55,7 @@ pub(super) struct Script {
     delays: BTreeMap<Step, Duration>,
     failures: BTreeMap<Step, usize>,
     scripted: Option<Scripted>,
+    usages: BTreeMap<SandboxId, Usage>,
 }
 
 impl Script {
@@ -68,6 +69,14 @@ impl Script {
 
     pub fn replace(&mut self, scripted: Scripted) {
         self.scripted = Some(scripted);
+    }
+
+    pub fn uses(&mut self, id: &SandboxId, usage: Usage) {
+        self.usages.insert(id.clone(), usage);
+    }
+
+    pub fn usage(&self, id: &SandboxId) -> Usage {
+        self.usages.get(id).cloned().unwrap_or_default()
     }
 
     pub fn next(&mut self, step: Step, id: &SandboxId) -> Behaviour {

@@ -7,10 +7,9 @@ use async_trait::async_trait;
 
 use super::{Inner, failed, image_failed};
 use crate::guest::{Begun, Guest, GuestError};
-use crate::model::{ExecId, Reason, SandboxId, SandboxSpec};
+use crate::model::{ExecId, Reason, SandboxId, SandboxSpec, with_causes};
 use crate::proto::{ExecPlan, FailureKind, Process, StepFailure};
 use crate::runtime::plan::{self, ImageDefaults};
-use crate::sandbox::driver::chain;
 use crate::sandbox::execution::{ExecError, Execution, FoundExecution, Order, Reins, Started};
 use crate::sandbox::host::HostError;
 
@@ -81,6 +80,6 @@ fn step_failed(failure: StepFailure) -> ExecError {
         FailureKind::NotExecutable => ExecError::NotExecutable(failure.error),
         FailureKind::WorkingDirectory => ExecError::WorkingDirectory(failure.error),
         FailureKind::User => ExecError::User(failure.error),
-        FailureKind::Internal => ExecError::Host(chain(&failure)),
+        FailureKind::Internal => ExecError::Host(with_causes(&failure)),
     }
 }

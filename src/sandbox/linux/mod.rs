@@ -2,10 +2,12 @@
 
 mod config;
 mod dirs;
+mod disk;
 mod exec;
 mod proof;
 mod provision;
 mod tree;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +18,14 @@ use thiserror::Error;
 pub use config::LinuxConfig;
 
 use self::dirs::SandboxDirs;
+use self::disk::Disks;
 use self::proof::Proof;
-use super::driver::chain;
+
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec};
+use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
 use crate::runtime::idrange::IdRanges;
@@ -54,6 +57,7 @@ pub struct LinuxHost {
 struct Inner {
     config: LinuxConfig,
     dirs: SandboxDirs,
+    disks: Disks,
     boot_id: String,
     images: Arc<ImageStore>,
     cgroups: Arc<Cgroups>,
@@ -94,6 +98,7 @@ impl LinuxHost {
             boot_id: boot_id.trim().to_owned(),
             reserved: Mutex::default(),
             living: Mutex::default(),
+            disks: Disks::default(),
             config,
             dirs,
             images,
@@ -122,6 +127,7 @@ impl LinuxHost {
 
     /// The cgroups are killed next; this reaches a sandbox that was moved out of them.
     fn kill(&self, id: &SandboxId) {
+        self.inner.disks.forget(id);
         if let Some(guest) = self.inner.living().remove(id)
             && let Err(error) = guest.kill()
         {
@@ -238,6 +244,20 @@ impl Host for LinuxHost {
         self.guest(id).ok_or_else(gone)?.signal(signal).map_err(guest_failed)
     }
 
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, HostError> {
+        self.usage_of(id).await
+    }
+
+    fn describe(
+        &self,
+        id: &SandboxId,
+        base: Option<IdBase>,
+        spec: &SandboxSpec,
+        proof: Option<&str>,
+    ) -> Vec<(String, String)> {
+        self.description(id, base, spec, proof)
+    }
+
     async fn process_defaults(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError> {
         exec::defaults(&self.inner, id, spec)
     }
@@ -293,7 +313,7 @@ impl Life for LinuxLife {
 }
 
 fn failed(reason: Reason, error: &dyn std::error::Error) -> HostError {
-    HostError { reason, message: chain(error) }
+    HostError { reason, message: with_causes(error) }
 }
 
 fn image_failed(error: ImageError) -> HostError {

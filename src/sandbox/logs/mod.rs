@@ -35,6 +35,8 @@ pub struct Tail {
     pub frames: Vec<Frame>,
     /// Something was written before these frames.
     pub truncated: bool,
+    /// Bytes that were written before what is on disk, and are no more.
+    pub dropped: u64,
 }
 
 impl Logs {
@@ -50,18 +52,19 @@ impl Logs {
         &self.dir
     }
 
-    /// The last lines of both streams. Blocking.
+    /// The last lines of both streams, of those that were written since then. Blocking.
     ///
     /// # Errors
     /// When a segment is there and cannot be read.
-    pub fn last_lines(&self, id: &SandboxId, lines: usize) -> io::Result<Tail> {
+    pub fn last_lines(&self, id: &SandboxId, lines: usize, since: Option<u64>) -> io::Result<Tail> {
         let mut reader = self.reader(id);
-        let truncated = tail::seek(&mut reader, lines, None)?;
+        let truncated = tail::seek(&mut reader, lines, since)?;
+        let dropped = reader.dropped;
         let mut frames = Vec::new();
         loop {
             let batch = reader.read()?;
             if batch.is_empty() {
-                return Ok(Tail { frames, truncated });
+                return Ok(Tail { frames, truncated, dropped });
             }
             frames.extend(batch);
         }

@@ -56,7 +56,7 @@ impl Log {
     }
 
     fn last(&self, lines: usize) -> String {
-        text(&self.logs().last_lines(&self.id, lines).expect("readable").frames)
+        text(&self.logs().last_lines(&self.id, lines, None).expect("readable").frames)
     }
 }
 
@@ -86,7 +86,10 @@ async fn both_segments_are_read_in_their_order() {
     log.turn(4);
     log.line(1, 30, "three\n");
     assert_eq!(streamed(&log, Options::default()).await, "two\nthree\n");
-    assert!(log.logs().last_lines(&log.id, 100).expect("readable").truncated);
+    let tail = log.logs().last_lines(&log.id, 100, None).expect("readable");
+    assert_eq!((tail.truncated, tail.dropped), (true, 4));
+    let tail = log.logs().last_lines(&log.id, 100, Some(30)).expect("readable");
+    assert_eq!(text(&tail.frames), "three\n");
 }
 
 #[tokio::test]
@@ -94,7 +97,7 @@ async fn streams_and_times_are_kept() {
     let log = Log::new();
     log.line(1, 10, "out");
     log.line(2, 20, "err");
-    let frames = log.logs().last_lines(&log.id, 9).expect("readable").frames;
+    let frames = log.logs().last_lines(&log.id, 9, None).expect("readable").frames;
     let seen: Vec<_> = frames.iter().map(|frame| (frame.stream, frame.unix_nanos)).collect();
     assert_eq!(seen, [(Stream::Stdout, 10), (Stream::Stderr, 20)]);
     assert_eq!(streamed(&log, Options { since: Some(20), ..Options::default() }).await, "err");
@@ -157,10 +160,10 @@ fn what_is_no_file_is_refused() {
     let log = Log::new();
     fs::remove_file(log.segment()).expect("removed");
     nix::unistd::mkfifo(&log.segment(), nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
-    assert!(log.logs().last_lines(&log.id, 1).is_err());
+    assert!(log.logs().last_lines(&log.id, 1, None).is_err());
     fs::remove_file(log.segment()).expect("removed");
     std::os::unix::fs::symlink("/etc/passwd", log.segment()).expect("a link");
-    assert!(log.logs().last_lines(&log.id, 1).is_err());
+    assert!(log.logs().last_lines(&log.id, 1, None).is_err());
 }
 
 #[tokio::test]
@@ -258,7 +261,7 @@ proptest::proptest! {
             log.raw(bytes);
             log.current = 1 - log.current;
         }
-        let seen = log.logs().last_lines(&log.id, lines).expect("readable").frames;
+        let seen = log.logs().last_lines(&log.id, lines, None).expect("readable").frames;
         let bytes: usize = seen.iter().map(|frame| frame.payload.len()).sum();
         proptest::prop_assert!(bytes <= first.len() + second.len() + 12);
     }

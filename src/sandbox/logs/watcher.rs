@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,23 +10,19 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use crate::sys;
+
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    inotify: AsyncFd<Descriptor>,
+    inotify: Inotify,
+    /// The same instance by another descriptor, in the event loop.
+    readable: AsyncFd<OwnedFd>,
     /// Who waits for which directory. The kernel gives one descriptor for each directory, however often it is added.
     waiting: Mutex<HashMap<WatchDescriptor, watch::Sender<()>>>,
-}
-
-struct Descriptor(Inotify);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -40,7 +36,8 @@ impl Watcher {
     /// When the user has all the instances that the kernel gives (`fs.inotify.max_user_instances`).
     pub fn start() -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        let shared = Arc::new(Shared { inotify: registered(inotify)?, waiting: Mutex::default() });
+        let readable = sys::watch_readable(inotify.as_fd().try_clone_to_owned()?)?;
+        let shared = Arc::new(Shared { inotify, readable, waiting: Mutex::default() });
         tokio::spawn(tell(Arc::clone(&shared)));
         Ok(Self { shared })
     }
@@ -49,7 +46,7 @@ impl Watcher {
     pub fn watch(&self, dir: &Path) -> io::Result<Changes> {
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ONLYDIR;
         let mut waiting = self.shared.lock();
-        let descriptor = self.shared.inotify.get_ref().0.add_watch(dir, flags)?;
+        let descriptor = self.shared.inotify.add_watch(dir, flags)?;
         let changed = waiting.entry(descriptor).or_insert_with(|| watch::Sender::new(())).subscribe();
         drop(waiting);
         Ok(Changes { shared: Arc::clone(&self.shared), descriptor, changed: Some(changed) })
@@ -59,11 +56,6 @@ impl Watcher {
     pub fn watched(&self) -> usize {
         self.shared.lock().len()
     }
-}
-
-#[expect(deprecated, reason = "its successor is unsafe; `Descriptor` owns its descriptor and never changes it")]
-fn registered(inotify: Inotify) -> io::Result<AsyncFd<Descriptor>> {
-    AsyncFd::new(Descriptor(inotify))
 }
 
 /// A directory that is being watched until this is dropped.
@@ -96,7 +88,7 @@ impl Drop for Changes {
         if waiting.get(&self.descriptor).is_some_and(watch::Sender::is_closed) {
             waiting.remove(&self.descriptor);
             // The kernel has removed the watch itself when the directory is gone.
-            self.shared.inotify.get_ref().0.rm_watch(self.descriptor).unwrap_or_default();
+            self.shared.inotify.rm_watch(self.descriptor).unwrap_or_default();
         }
     }
 }
@@ -121,8 +113,8 @@ impl Shared {
 /// Passes the kernel's events on, for as long as the daemon lives.
 async fn tell(shared: Arc<Shared>) {
     loop {
-        let Ok(mut ready) = shared.inotify.readable().await else { return };
-        match ready.try_io(|inotify| inotify.get_ref().0.read_events().map_err(io::Error::from)) {
+        let Ok(mut ready) = shared.readable.readable().await else { return };
+        match ready.try_io(|_| shared.inotify.read_events().map_err(io::Error::from)) {
             Ok(Ok(events)) => events.iter().for_each(|event| shared.wake(event)),
             // Nobody can be told any more: followers end with their sandbox.
             Ok(Err(error)) => return tracing::error!("failed to read inotify events: {error}"),

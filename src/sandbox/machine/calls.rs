@@ -1,7 +1,9 @@
 //! What callers ask for, and the end of time, which is a delete that nobody asked for.
 
+use chrono::SecondsFormat;
+
 use super::{Context, Decision, Effect, Refusal, Request, State, Work, accept};
-use crate::model::{Phase, Reason};
+use crate::model::{Event, Phase, Reason};
 use crate::sandbox::expiry;
 use crate::store::Expiry;
 
@@ -60,7 +62,11 @@ fn renew(state: &State, until: i64, context: Context<'_>) -> Decision {
     }
     // Who names an hour while the sandbox is being made means that hour: it is no longer provisional.
     let deadline = expiry::at(context.now, until);
-    accept(State { expiry: Some(Expiry { deadline, provisional: false }), ..state.clone() }, None)
+    let mut history = state.history.clone();
+    let message = format!("its time is up at {}", expiry::instant(until).to_rfc3339_opts(SecondsFormat::Secs, true));
+    let (unix_micros, phase) = (context.now.unix_micros(), state.phase());
+    history.add(Event { unix_micros, phase, reason: Reason::UserRenew, message });
+    accept(State { expiry: Some(Expiry { deadline, provisional: false }), history, ..state.clone() }, None)
 }
 
 fn signal(state: &State, signal: i32) -> Decision {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::expiry::{self, Now};
 use super::{End, HostError, LifecycleConfig};
-use crate::model::{Phase, Reason, Status};
+use crate::model::{Event, History, Phase, Reason, Status};
 use crate::store::{Deadline, Expiry};
 
 /// What the machine knows of a sandbox.
@@ -33,6 +33,8 @@ pub struct State {
     pub work: Option<Work>,
     /// Failed attempts in a row to clean up.
     pub attempts: u32,
+    /// How it came to be in this state.
+    pub history: History,
 }
 
 /// Something that takes time and ends in an event.
@@ -160,14 +162,16 @@ impl State {
     /// A sandbox that is about to be made.
     pub fn new(context: Context<'_>) -> Self {
         let deadline = context.timeout.map(|timeout| expiry::after(context.now, timeout));
+        let status = Status {
+            phase: Phase::Pending,
+            reason: Reason::Provisioning,
+            message: "the sandbox is being made".to_owned(),
+            since_unix_nanos: context.now.unix_nanos,
+            exit: None,
+        };
         Self {
-            status: Status {
-                phase: Phase::Pending,
-                reason: Reason::Provisioning,
-                message: "the sandbox is being made".to_owned(),
-                since_unix_nanos: context.now.unix_nanos,
-                exit: None,
-            },
+            history: remembered(History::default(), &status),
+            status,
             expiry: deadline.map(|deadline| Expiry { deadline, provisional: true }),
             removed: false,
             cleaned: false,
@@ -206,13 +210,20 @@ impl State {
     fn becomes(&self, phase: Phase, reason: Reason, message: String, now: Now) -> Self {
         let exit = self.status.exit;
         let status = Status { phase, reason, message, since_unix_nanos: now.unix_nanos, exit };
-        Self { status, ..self.clone() }
+        Self { history: remembered(self.history.clone(), &status), status, ..self.clone() }
     }
 
     fn doing(mut self, work: Option<Work>) -> Self {
         self.work = work;
         self
     }
+}
+
+fn remembered(mut history: History, status: &Status) -> History {
+    let Status { phase, reason, message, since_unix_nanos, .. } = status;
+    let (phase, reason, message) = (*phase, *reason, message.clone());
+    history.add(Event { unix_micros: since_unix_nanos / 1000, phase, reason, message });
+    history
 }
 
 fn accept(next: State, effect: impl Into<Option<Effect>>) -> Decision {

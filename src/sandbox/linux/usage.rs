@@ -1,0 +1,84 @@
+//! What a sandbox uses and what it is on this host, for people and their tools.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::proof::Proof;
+use super::{Inner, LinuxHost};
+use crate::model::{DiskUsage, Limits, SandboxId, SandboxSpec, Usage};
+use crate::sandbox::host::{HostError, IdBase};
+
+/// The first who asks waits this long for the disk to be counted; what takes longer is told the next time.
+const FIRST_COUNT: Duration = Duration::from_millis(100);
+
+impl LinuxHost {
+    pub(super) async fn usage_of(&self, id: &SandboxId) -> Result<Usage, HostError> {
+        let own_id = id.clone();
+        let mut usage = self.blocking(move |inner| Ok(inner.cgroups.usage(&own_id))).await?;
+        usage.disk = self.disk_of(id).await;
+        Ok(usage)
+    }
+
+    /// The last count; when it is old, another one begins.
+    async fn disk_of(&self, id: &SandboxId) -> Option<DiskUsage> {
+        if self.inner.disks.is_fresh(id) {
+            return self.inner.disks.last(id);
+        }
+        if self.inner.disks.begin(id) {
+            let counting = tokio::spawn(count_disk(Arc::clone(&self.inner), id.clone()));
+            if self.inner.disks.last(id).is_none() {
+                // Out of time, it goes on by itself.
+                drop(tokio::time::timeout(FIRST_COUNT, counting).await);
+            }
+        }
+        self.inner.disks.last(id)
+    }
+
+    pub(super) fn description(
+        &self,
+        id: &SandboxId,
+        base: Option<IdBase>,
+        spec: &SandboxSpec,
+        proof: Option<&str>,
+    ) -> Vec<(String, String)> {
+        let proof = proof.and_then(|proof| Proof::from_text(proof).ok());
+        let mut lines = vec![
+            ("Image digest", proof.as_ref().map(|proof| proof.image.clone()).unwrap_or_default()),
+            ("PID 1", proof.map(|proof| format!("{} on the host", proof.pid)).unwrap_or_default()),
+            (
+                "User ids",
+                base.map(|base| format!("0-65535 are {base}-{} on the host", base + 65_535)).unwrap_or_default(),
+            ),
+            ("Limits", limits(&self.inner.config.limits(&spec.limits))),
+            ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
+            ("Network", "loopback only".to_owned()),
+            ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
+        ];
+        lines.retain(|(_, value)| !value.is_empty());
+        let mut lines: Vec<_> = lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let cgroups = self.inner.cgroups.places(id).into_iter();
+        lines.extend(cgroups.map(|(what, path)| (format!("Cgroup {what}"), path.display().to_string())));
+        lines
+    }
+}
+
+async fn count_disk(inner: Arc<Inner>, id: SandboxId) {
+    let turn = inner.disks.turn().await;
+    let (counter, own_id) = (Arc::clone(&inner), id.clone());
+    let upper = inner.dirs.of(&id).join("upper");
+    // A panic in there is told by the runtime, and counts nothing.
+    drop(tokio::task::spawn_blocking(move || counter.disks.count(&own_id, &upper)).await);
+    drop(turn);
+    inner.disks.done(&id);
+    // Removed meanwhile: nobody would take the count off the list any more.
+    if !inner.living().contains_key(&id) {
+        inner.disks.forget(&id);
+    }
+}
+
+fn limits(limits: &Limits) -> String {
+    let cpu = limits.cpu_millis.map(|millis| format!("cpu {millis}m"));
+    let memory = limits.memory_bytes.map(|bytes| format!("memory {bytes} bytes, no swap"));
+    let pids = limits.pids.map(|count| format!("{count} processes and threads"));
+    [cpu, memory, pids].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
