@@ -41,11 +41,15 @@ async fn the_methods_of_every_described_path_are_those_of_the_router() {
     }
 }
 
+fn routes_in(source: &str, prefix: &str) -> BTreeSet<String> {
+    let path = |rest: &str| rest.split('"').nth(1).expect("a path").replace("{*", "{");
+    source.split(".route(").skip(1).map(|rest| format!("{prefix}{}", path(rest))).collect()
+}
+
 #[test]
 fn every_route_of_the_router_is_described() {
-    let source = include_str!("../src/api/router.rs");
-    let routes = source.split(".route(").skip(1).map(|rest| rest.split('"').nth(1).expect("a path").replace("{*", "{"));
-    let routes: BTreeSet<String> = routes.collect();
+    let mut routes = routes_in(include_str!("../src/api/router.rs"), "");
+    routes.extend(routes_in(include_str!("../src/api/execd/mod.rs"), "/sandboxes/{id}/proxy/44772"));
     assert!(routes.len() > 30, "the router was read: {routes:?}");
     let document = schema::document();
     let described: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
@@ -60,7 +64,7 @@ fn every_reference_leads_somewhere_and_every_part_is_used() {
     for reference in used.keys() {
         assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
-    for kind in ["schemas", "responses", "headers"] {
+    for kind in ["schemas", "responses", "headers", "parameters"] {
         for name in document["components"][kind].as_object().expect("components").keys() {
             assert!(used.contains_key(&format!("#/components/{kind}/{name}")), "{name} is not used");
         }

@@ -181,6 +181,7 @@ fn the_request_makes_the_environment() {
     lines.sort();
     let short: String = sandbox.id.replace('-', "").chars().take(12).collect();
     let expected = [
+        "EXECD_ENVS=/opt/opensandbox/.env".to_owned(),
         "GREETING=gr\u{fc}\u{df} dich".to_owned(),
         "HOME=/root".to_owned(),
         format!("HOSTNAME={short}"),
