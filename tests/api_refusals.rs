@@ -237,7 +237,6 @@ async fn what_this_version_lacks_says_so() {
     let of = |tail: &str| format!("/v1/sandboxes/{id}/{tail}");
     let absent = "SANDBOX::API_NOT_SUPPORTED";
     for (method, path, code) in [
-        ("GET", of("endpoints/44772"), absent),
         ("GET", of("proxy/80"), absent),
         ("POST", of("proxy/80/a/b?c=d"), absent),
         ("PUT", of("networkpolicy"), absent),
@@ -251,11 +250,6 @@ async fn what_this_version_lacks_says_so() {
     ] {
         assert_eq!(server.send(method, &path, None).await.refusal(), (501, code.into()), "{method} {path}");
     }
-    for bad in ["0", "70000", "99999999999", "-1"] {
-        let reply = server.get(&of(&format!("endpoints/{bad}"))).await;
-        assert_eq!(reply.refusal(), (400, "DOCKER::INVALID_PORT".into()), "{bad}");
-    }
-    assert_eq!(server.get(&of("endpoints/abc")).await.refusal(), (400, PARAMETER.into()));
 }
 
 /// A body that says that it is large, and never comes.

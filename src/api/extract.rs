@@ -20,6 +20,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The port that the path names.
+#[derive(Debug, Clone, Copy)]
+pub struct Port(pub u16);
+
+impl<S: Send + Sync> FromRequestParts<S> for Port {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = path_param(parts, state, "port").await?;
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u16>() {
+            _ if !number => Err(ApiError::invalid("port must be a whole number between 1 and 65535.")),
+            Ok(port @ 1..) => Ok(Self(port)),
+            _ => Err(ApiError::refused("DOCKER::INVALID_PORT", "Port must be between 1 and 65535.")),
+        }
+    }
+}
+
 /// The decoded parameter of the path.
 pub async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<String, ApiError> {
     let params = RawPathParams::from_request_parts(parts, state)

@@ -9,8 +9,10 @@
 //! that needs no key on a loopback address.
 
 mod absent;
+pub mod access;
 pub mod auth;
 mod diagnostics;
+mod endpoints;
 mod error;
 mod execd;
 mod extract;

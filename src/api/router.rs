@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, patch, post};
 
 use super::error::ApiError;
 use super::state::ApiState;
-use super::{absent, auth, diagnostics, execd, images, request_id, sandboxes, system};
+use super::{absent, auth, diagnostics, endpoints, execd, images, request_id, sandboxes, system};
 
 /// The whole API of one listener.
 pub fn router(state: ApiState) -> Router {
@@ -21,7 +21,7 @@ pub fn router(state: ApiState) -> Router {
         .nest("/v1", protocol().route("/metrics/events", post(system::client_event)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(state.auth.clone(), auth::check))
+        .layer(from_fn_with_state(state.clone(), auth::check))
         .layer(from_fn(request_id::attach))
         .with_state(state)
 }
@@ -38,6 +38,10 @@ fn protocol() -> Router<ApiState> {
         .route("/sandboxes/{id}/diagnostics/events", get(diagnostics::events))
         .route("/sandboxes/{id}/diagnostics/inspect", get(diagnostics::inspect))
         .route("/sandboxes/{id}/diagnostics/summary", get(diagnostics::summary))
+        .route("/sandboxes/{id}/endpoints/{port}", get(endpoints::get))
+        // The same under two kinds of address; the second says itself who may use it.
+        .nest("/sandboxes/{id}/proxy/44772", execd::router())
+        .nest("/sandboxes/{id}/signed/{address}/44772", execd::router())
         // Our own.
         .route("/sandboxes/{id}/logs", get(sandboxes::logs))
         .route("/sandboxes/{id}/stats", get(sandboxes::stats))
@@ -48,14 +52,14 @@ fn protocol() -> Router<ApiState> {
         .route("/images/import", post(images::import))
         .route("/images/{*name}", get(images::inspect).delete(images::remove))
         // Known, and not in this version.
-        .route("/sandboxes/{id}/endpoints/{port}", get(absent::endpoint))
         .route(
             "/sandboxes/{id}/networkpolicy",
             get(absent::of_sandbox).put(absent::of_sandbox).patch(absent::of_sandbox).delete(absent::of_sandbox),
         )
-        .nest("/sandboxes/{id}/proxy/44772", execd::router())
         .route("/sandboxes/{id}/proxy/{port}", proxied())
         .route("/sandboxes/{id}/proxy/{port}/{*path}", proxied())
+        .route("/sandboxes/{id}/signed/{address}/{port}", proxied())
+        .route("/sandboxes/{id}/signed/{address}/{port}/{*path}", proxied())
         .route("/sandboxes/{id}/snapshots", post(absent::snapshot_of_sandbox))
         .route("/snapshots", get(absent::snapshots))
         .route("/snapshots/{id}", get(absent::snapshots).delete(absent::snapshots))
@@ -67,8 +71,8 @@ fn protocol() -> Router<ApiState> {
 
 /// The methods that the protocol passes on to a port.
 fn proxied() -> MethodRouter<ApiState> {
-    let endpoint = absent::endpoint;
-    get(endpoint).post(endpoint).put(endpoint).patch(endpoint).delete(endpoint)
+    let port = absent::port;
+    get(port).post(port).put(port).patch(port).delete(port)
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> ApiError {

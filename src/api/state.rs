@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 
 use tokio::sync::Semaphore;
 
+use super::access::{Access, Secret};
 use super::auth::Auth;
 use crate::image::ImageStore;
 use crate::sandbox::Sandboxes;
@@ -21,6 +22,8 @@ pub struct ApiState {
     pub logs: Arc<Logs>,
     pub commands: Arc<Commands>,
     pub auth: Auth,
+    /// Until it is set, tokens are good for as long as this process lives.
+    pub access: Arc<Access>,
     /// What `/version` says.
     pub version: &'static str,
     /// Whether `/metrics` tells about each sandbox.
@@ -51,10 +54,11 @@ impl ApiState {
         auth: Auth,
         version: &'static str,
     ) -> Self {
+        let access = Arc::new(Access::new(Secret::random()));
         let imports = Arc::new(Semaphore::new(IMPORTS));
         let counters = Arc::new(Counters::start());
         let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
-        Self { sandboxes, images, logs, commands, auth, version, sandbox_metrics: true, counters, imports }
+        Self { sandboxes, images, logs, commands, auth, access, version, sandbox_metrics: true, counters, imports }
     }
 
     /// The same, for a listener with another authentication.

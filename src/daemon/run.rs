@@ -18,6 +18,7 @@ use super::parts::{self, Parts};
 use super::serve::{Door, serve};
 use super::stop::Stop;
 use super::{Config, StartFailure, logging, process};
+use crate::api::access::{Access, Secret};
 use crate::api::{self, ApiState, Auth};
 use crate::console::Address;
 use crate::sandbox::logs::Logs;
@@ -103,6 +104,7 @@ async fn open_doors(config: &Config, parts: &Parts, sandboxes: Sandboxes) -> Res
     let logs = Arc::new(Logs::new(config.state_dir.join("sandboxes")));
     let mut api = ApiState::new(sandboxes, Arc::clone(&parts.images), logs, Auth::None, env!("CARGO_PKG_VERSION"));
     api.sandbox_metrics = config.sandbox_metrics;
+    api.access = Arc::new(access(config)?);
     let mut doors = Vec::new();
     for address in &config.listen {
         let listener = Listener::open(address).await?;
@@ -111,6 +113,16 @@ async fn open_doors(config: &Config, parts: &Parts, sandboxes: Sandboxes) -> Res
         doors.push(Door { listener, router, max_connections: config.max_connections });
     }
     Ok(doors)
+}
+
+/// How the ports of sandboxes are reached: by tokens that are the same after every start.
+fn access(config: &Config) -> Result<Access, StartFailure> {
+    let secret = Secret::keep(&config.state_dir.join("access.key"));
+    let secret = secret.map_err(parts::part("protect the ports of the sandboxes"))?;
+    let mut access = Access::new(secret);
+    access.open_ports = config.open_ports;
+    access.public_host.clone_from(&config.public_host);
+    Ok(access)
 }
 
 /// Who is let in at this address.

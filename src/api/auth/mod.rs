@@ -1,7 +1,8 @@
 //! Who may speak to the API: whoever presents one of the configured keys, or whoever reaches the socket.
 //!
 //! On a Unix socket the file's permissions are the authentication and [`Auth::None`] is right; on TCP the daemon asks
-//! for keys. The check stands before routing and before the body: a caller without a key learns nothing.
+//! for keys. The check stands before routing and before the body: a caller without a key learns nothing. The ports of
+//! a sandbox have keys of their own beside it: [`crate::api::access`].
 
 mod file;
 mod key;
@@ -14,7 +15,9 @@ use axum::response::{IntoResponse, Response};
 pub use file::{KeyFileError, read_key_file};
 pub use key::{ApiKey, InvalidKey};
 
+use super::access::{Access, Target, Way, now, token_header};
 use super::error::ApiError;
+use super::state::ApiState;
 
 pub const HEADER: HeaderName = HeaderName::from_static("open-sandbox-api-key");
 
@@ -31,19 +34,45 @@ pub enum Auth {
 }
 
 /// Lets a request pass, or answers 401 or 403 in its place.
-pub async fn check(State(auth): State<Auth>, request: Request, next: Next) -> Response {
-    match admit(&auth, request.uri().path(), request.headers()) {
+pub async fn check(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    match admit(&state.auth, &state.access, request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn admit(auth: &Auth, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-    match auth {
+fn admit(auth: &Auth, access: &Access, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    let target = Target::of(path);
+    match (auth, &target) {
         _ if OPEN_PATHS.contains(&path) => Ok(()),
-        Auth::None => refuse_browsers(headers),
-        Auth::Keys(keys) => admit_key(keys, headers),
+        // Such an address is what it says even where nobody is asked for a key: its end was meant.
+        (_, Some(target @ Target { way: Way::Signed(address), .. })) => admit_signed(access, target, address),
+        (_, Some(target)) if access.admits(target, headers) => Ok(()),
+        (Auth::None, _) => refuse_browsers(headers),
+        (Auth::Keys(_), Some(target)) if !headers.contains_key(HEADER) => Err(no_access(target)),
+        (Auth::Keys(keys), _) => admit_key(keys, headers),
     }
+}
+
+fn admit_signed(access: &Access, target: &Target<'_>, address: &str) -> Result<(), ApiError> {
+    if access.honours(target, address, now()) {
+        return Ok(());
+    }
+    let message = "The address was not signed by this server for this port, or its time is over. Ask \
+                   GET /sandboxes/{id}/endpoints/{port}?expires=SECONDS for another.";
+    Err(ApiError::new(StatusCode::UNAUTHORIZED, "MISSING_OR_INVALID_SECURE_ACCESS", message))
+}
+
+/// 401 for a port, with what would open it.
+fn no_access(target: &Target<'_>) -> ApiError {
+    let message = format!(
+        "Access to this port is missing. Send what GET /sandboxes/{id}/endpoints/{port} returns in headers ({header}), or \
+         the API key in OPEN-SANDBOX-API-KEY.",
+        id = target.id,
+        port = target.door,
+        header = token_header(target.door),
+    );
+    ApiError::new(StatusCode::UNAUTHORIZED, "MISSING_OR_INVALID_SECURE_ACCESS", message)
 }
 
 fn admit_key(keys: &[ApiKey], headers: &HeaderMap) -> Result<(), ApiError> {
@@ -85,6 +114,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+    use crate::api::access::Secret;
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -102,7 +132,9 @@ mod tests {
     }
 
     fn code(auth: &Auth, path: &str, pairs: &[(&'static str, &[u8])]) -> Option<(u16, &'static str)> {
-        admit(auth, path, &headers(pairs)).err().map(|error| (error.status().as_u16(), error.code()))
+        admit(auth, &Access::new(Secret::random()), path, &headers(pairs))
+            .err()
+            .map(|error| (error.status().as_u16(), error.code()))
     }
 
     const NAME: &str = "open-sandbox-api-key";

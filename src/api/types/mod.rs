@@ -55,6 +55,14 @@ pub struct StatusBody {
 }
 
 #[derive(Debug, Serialize)]
+pub struct EndpointBody {
+    /// `host[:port]/path`, which ends in the port.
+    pub endpoint: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
 pub struct PageBody {
     pub items: Vec<SandboxBody>,
     pub pagination: PaginationBody,

@@ -15,6 +15,7 @@ use thiserror::Error;
 use self::reader::Reader;
 use self::values::Values;
 use super::logging::{self, LogConfig, LogFormat};
+use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
 use crate::model::{Limits, parse_cpu, parse_memory, with_causes};
@@ -36,6 +37,10 @@ pub struct Config {
     pub socket_requires_key: bool,
     /// Connections of each listener.
     pub max_connections: usize,
+    /// What clients call this server, where it is not what they call it when they ask.
+    pub public_host: Option<PublicHost>,
+    /// Whether the ports of users' programs are open to everybody who reaches a listener.
+    pub open_ports: bool,
     /// Whether `/metrics` has series of each sandbox.
     pub sandbox_metrics: bool,
     pub state_dir: PathBuf,
@@ -117,6 +122,8 @@ impl Config {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
             max_connections: count(from, "server.max_connections", 1024),
+            public_host: from.parsed("server.public_host", str::parse::<PublicHost>),
+            open_ports: from.switch("proxy.open_ports").unwrap_or(false),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
             cgroup_parent: cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir)),
             prepared_slots: count(from, "runtime.prepared_slots", 32),

@@ -57,7 +57,8 @@ fn the_default_socket_is_in_the_run_directory() {
 
 #[test]
 fn every_kind_of_value_is_read() {
-    let text = "[lifecycle]\nmin_timeout_seconds = 1\nmax_timeout_seconds = 3600\nallow_shorter_expiration = true\n\
+    let text = "[server]\npublic_host = 'example.com:8080/b'\n[proxy]\nopen_ports = true\n\
+                [lifecycle]\nmin_timeout_seconds = 1\nmax_timeout_seconds = 3600\nallow_shorter_expiration = true\n\
                 [limits]\ndefault_cpu = 0.5\ndefault_memory = '512Mi'\ndefault_pids = 64\nunenforceable = 'refuse'\n\
                 [logs]\nmax_bytes = 1048576\n";
     let config = load(text, &[("BIVOUAC_LIFECYCLE_TERMINATED_RETENTION_SECONDS", "5")], &[]).expect("valid");
@@ -73,16 +74,19 @@ fn every_kind_of_value_is_read() {
     assert_eq!(config.default_limits, Limits { cpu_millis: Some(500), memory_bytes: Some(512 << 20), pids: Some(64) });
     assert_eq!(config.unenforceable, Unenforceable::Refuse);
     assert_eq!(config.log_bytes, 1 << 20);
+    assert_eq!(config.public_host.map(|host| host.to_string()).as_deref(), Some("example.com:8080/b"));
+    assert!(config.open_ports);
 }
 
 #[test]
 fn all_problems_are_told_at_once_with_their_places() {
-    let text = "top = 1\n[server]\nlisten = ['unix:relative', 'nowhere']\nstate_dir = 'relative'\nlog_level = 'loud'\n\
+    let text = "top = 1\n[server]\npublic_host = 'http://a'\nlisten = ['unix:relative', 'nowhere']\nstate_dir = 'relative'\nlog_level = 'loud'\n\
                 log_fromat = 'text'\ninsecure_no_auth = 'yes'\n[lifecycle]\nmin_timeout_seconds = -1\n[limits]\ndefault_memory = 'lots'\n";
     let variables = [("BIVOUAC_LIMITS_DEFAULT_PIDS", "many"), ("BIVOUAC_LOG_FORMAT", "xml")];
     let problems = load(text, &variables, &[]).expect_err("invalid").join("\n");
     for part in [
         "there is no key top",
+        "server.public_host: \"http://a\" is not what an address can begin with",
         "\"unix:relative\" is not an address",
         "\"nowhere\" is not an address",
         "server.state_dir: \"relative\" is not an absolute path",
