@@ -1,30 +1,12 @@
 //! A real image: a Debian root with python3 and git, with a user, a directory, variables and a command of its own.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use crate::harness::{Daemon, until};
-
-const NAME: &str = "test/debian:latest";
-
-/// The image as an OCI layout; made once, from the packages of this host's release.
-fn layout() -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-image");
-    if !path.exists() {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/debian-image.sh");
-        let output = Command::new(script).arg(&path).output().expect("the script starts");
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    path
-}
+use crate::harness::{DEBIAN, Daemon, until};
 
 #[test]
 fn a_debian_does_its_work() {
     let Some(daemon) = Daemon::start("a_debian_does_its_work") else { return };
-    let layout = layout();
     let before = daemon.settled();
-    let imported = daemon.cli(&["image", "import", &layout.to_string_lossy(), "--name", NAME]);
-    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    daemon.import_debian();
 
     // Entrypoint and Cmd of the image.
     assert_eq!(run(&daemon, &[]), "hello\n");
@@ -40,14 +22,14 @@ fn a_debian_does_its_work() {
 
     // `run --rm` is over when the last sandbox is being removed.
     until("removed", || {
-        let removed = daemon.cli(&["image", "rm", NAME]);
+        let removed = daemon.cli(&["image", "rm", DEBIAN]);
         if removed.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&removed.stderr).into_owned()) }
     });
     daemon.check_left(&before);
 }
 
 fn run(daemon: &Daemon, command: &[&str]) -> String {
-    let mut arguments = vec!["run", "--rm", NAME];
+    let mut arguments = vec!["run", "--rm", DEBIAN];
     if !command.is_empty() {
         arguments.push("--");
         arguments.extend(command);

@@ -2,6 +2,7 @@
 
 mod able;
 mod daemon;
+mod debian;
 mod http;
 mod image;
 mod oracle;
@@ -10,6 +11,7 @@ mod wait;
 
 pub use able::unified;
 pub use daemon::Daemon;
+pub use debian::DEBIAN;
 pub use http::{Client, Response};
 pub use image::IMAGE;
 pub use oracle::{Snapshot, programs_of};
