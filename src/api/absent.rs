@@ -3,7 +3,7 @@
 use axum::extract::State;
 
 use super::error::ApiError;
-use super::extract::{Id, Port};
+use super::extract::Id;
 use crate::sandbox::Sandboxes;
 
 /// Something of a sandbox: 404 when there is no such sandbox, as a client that connects to one expects.
@@ -12,11 +12,6 @@ pub async fn of_sandbox(State(sandboxes): State<Sandboxes>, Id(id): Id) -> ApiEr
         Some(_) => not_in_this_version(),
         None => ApiError::no_sandbox(id.as_str()),
     }
-}
-
-/// A port of a sandbox.
-pub async fn port(State(sandboxes): State<Sandboxes>, Id(id): Id, _: Port) -> ApiError {
-    of_sandbox(State(sandboxes), Id(id)).await
 }
 
 pub async fn snapshot_of_sandbox(State(sandboxes): State<Sandboxes>, Id(id): Id) -> ApiError {
@@ -41,7 +36,7 @@ pub async fn templates() -> ApiError {
     ApiError::absent("FSB::API_NOT_SUPPORTED", "Templates are not in this version; create sandboxes from images.")
 }
 
-fn not_in_this_version() -> ApiError {
+pub fn not_in_this_version() -> ApiError {
     ApiError::absent(
         "SANDBOX::API_NOT_SUPPORTED",
         "This part of the API is not in this version. GET /openapi.json lists what is.",

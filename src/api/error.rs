@@ -146,7 +146,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED {
+        // 502 and 504 are about somebody's program in a sandbox.
+        let told = [StatusCode::NOT_IMPLEMENTED, StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT];
+        if self.status.is_server_error() && !told.contains(&self.status) {
             tracing::error!(code = self.code, "failed to answer a request: {}", self.message);
         }
         let body = ErrorBody { code: self.code, message: &self.message };

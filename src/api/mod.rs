@@ -19,6 +19,7 @@ mod extract;
 mod fields;
 mod images;
 mod json;
+mod proxy;
 mod query;
 mod request_id;
 mod router;
@@ -30,5 +31,6 @@ mod time;
 mod types;
 
 pub use auth::Auth;
+pub use proxy::Peer;
 pub use router::router;
-pub use state::ApiState;
+pub use state::{ApiState, PROXY_TIMEOUT};

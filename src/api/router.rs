@@ -3,11 +3,11 @@
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{any, get, patch, post};
 
 use super::error::ApiError;
 use super::state::ApiState;
-use super::{absent, auth, diagnostics, endpoints, execd, images, request_id, sandboxes, system};
+use super::{absent, auth, diagnostics, endpoints, execd, images, proxy, request_id, sandboxes, system};
 
 /// The whole API of one listener.
 pub fn router(state: ApiState) -> Router {
@@ -42,6 +42,12 @@ fn protocol() -> Router<ApiState> {
         // The same under two kinds of address; the second says itself who may use it.
         .nest("/sandboxes/{id}/proxy/44772", execd::router())
         .nest("/sandboxes/{id}/signed/{address}/44772", execd::router())
+        .route("/sandboxes/{id}/proxy/{port}", any(proxy::pass))
+        .route("/sandboxes/{id}/proxy/{port}/", any(proxy::pass))
+        .route("/sandboxes/{id}/proxy/{port}/{*path}", any(proxy::pass))
+        .route("/sandboxes/{id}/signed/{address}/{port}", any(proxy::pass))
+        .route("/sandboxes/{id}/signed/{address}/{port}/", any(proxy::pass))
+        .route("/sandboxes/{id}/signed/{address}/{port}/{*path}", any(proxy::pass))
         // Our own.
         .route("/sandboxes/{id}/logs", get(sandboxes::logs))
         .route("/sandboxes/{id}/stats", get(sandboxes::stats))
@@ -56,10 +62,6 @@ fn protocol() -> Router<ApiState> {
             "/sandboxes/{id}/networkpolicy",
             get(absent::of_sandbox).put(absent::of_sandbox).patch(absent::of_sandbox).delete(absent::of_sandbox),
         )
-        .route("/sandboxes/{id}/proxy/{port}", proxied())
-        .route("/sandboxes/{id}/proxy/{port}/{*path}", proxied())
-        .route("/sandboxes/{id}/signed/{address}/{port}", proxied())
-        .route("/sandboxes/{id}/signed/{address}/{port}/{*path}", proxied())
         .route("/sandboxes/{id}/snapshots", post(absent::snapshot_of_sandbox))
         .route("/snapshots", get(absent::snapshots))
         .route("/snapshots/{id}", get(absent::snapshots).delete(absent::snapshots))
@@ -69,20 +71,14 @@ fn protocol() -> Router<ApiState> {
         .route("/templates/{id}", get(absent::templates).delete(absent::templates))
 }
 
-/// The methods that the protocol passes on to a port.
-fn proxied() -> MethodRouter<ApiState> {
-    let port = absent::port;
-    get(port).post(port).put(port).patch(port).delete(port)
-}
-
-async fn unknown_route(method: Method, uri: Uri) -> ApiError {
+pub async fn unknown_route(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(128).collect();
     let message = format!("There is no {method} {path}. GET /openapi.json lists what there is.");
     ApiError::new(StatusCode::NOT_FOUND, "SANDBOX::ROUTE_NOT_FOUND", message)
 }
 
 /// axum adds the `Allow` header.
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+pub async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(128).collect();
     let message = format!("{path} does not take {method}; the Allow header says what it takes.");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "SANDBOX::METHOD_NOT_ALLOWED", message)

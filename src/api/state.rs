@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::FromRef;
 
@@ -10,9 +11,9 @@ use tokio::sync::Semaphore;
 use super::access::{Access, Secret};
 use super::auth::Auth;
 use crate::image::ImageStore;
-use crate::sandbox::Sandboxes;
 use crate::sandbox::commands::Commands;
 use crate::sandbox::logs::Logs;
+use crate::sandbox::{ProbePorts, Sandboxes};
 
 /// Everything behind one listener. A clone shares all but [`auth`](Self::auth), which each listener has of its own.
 #[derive(Clone)]
@@ -21,9 +22,12 @@ pub struct ApiState {
     pub images: Arc<ImageStore>,
     pub logs: Arc<Logs>,
     pub commands: Arc<Commands>,
+    pub probe_ports: Arc<ProbePorts>,
     pub auth: Auth,
     /// Until it is set, tokens are good for as long as this process lives.
     pub access: Arc<Access>,
+    /// How long a program in a sandbox may take to begin its answer.
+    pub proxy_timeout: Duration,
     /// What `/version` says.
     pub version: &'static str,
     /// Whether `/metrics` tells about each sandbox.
@@ -35,6 +39,9 @@ pub struct ApiState {
 
 /// Bytes that are kept of what a command in the background writes.
 const COMMAND_OUTPUT: u64 = 64 << 20;
+
+/// As the protocol's own server has it.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Two, so that a small image need not wait for a large one.
 const IMPORTS: usize = 2;
@@ -58,7 +65,20 @@ impl ApiState {
         let imports = Arc::new(Semaphore::new(IMPORTS));
         let counters = Arc::new(Counters::start());
         let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
-        Self { sandboxes, images, logs, commands, auth, access, version, sandbox_metrics: true, counters, imports }
+        Self {
+            probe_ports: Arc::default(),
+            sandboxes,
+            images,
+            logs,
+            commands,
+            auth,
+            access,
+            proxy_timeout: PROXY_TIMEOUT,
+            version,
+            sandbox_metrics: true,
+            counters,
+            imports,
+        }
     }
 
     /// The same, for a listener with another authentication.

@@ -7,11 +7,12 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The limits.
@@ -30,6 +31,8 @@ pub struct Patience {
 pub struct Activity {
     open: AtomicUsize,
     begun: AtomicU64,
+    /// The connection speaks another protocol from now on, whose times are not ours.
+    beyond_http: AtomicBool,
 }
 
 /// A request that is being answered, until the last byte of the answer was taken.
@@ -43,6 +46,13 @@ impl Activity {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+}
+
+impl Busy {
+    /// The answer is that another protocol begins.
+    pub fn leaves_http(&self) {
+        self.0.beyond_http.store(true, Ordering::Relaxed);
     }
 }
 
@@ -73,12 +83,35 @@ pub struct Patient<S> {
     seen: u64,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<S> Patient<S> {
-    pub fn new(stream: S, patience: Patience, activity: Arc<Activity>) -> Self {
+    pub fn new(stream: S, patience: Patience) -> Self {
         let reading = Box::pin(sleep_until(Instant::now() + patience.head));
-        Self { stream, patience, activity, awaiting: Awaiting::Head, seen: 0, reading, writing: None }
+        let activity = Arc::default();
+        Self { stream, patience, activity, awaiting: Awaiting::Head, seen: 0, reading, writing: None, _place: None }
+    }
+
+    /// Keeps a place taken for as long as the stream is there.
+    #[must_use]
+    pub fn holding(self, place: OwnedSemaphorePermit) -> Self {
+        Self { _place: Some(place), ..self }
+    }
+
+    /// What goes on above it.
+    #[must_use]
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn is_beyond_http(&self) -> bool {
+        self.activity.beyond_http.load(Ordering::Relaxed)
     }
 
     fn wait_for(&mut self, what: Awaiting, limit: Duration) {
@@ -89,7 +122,7 @@ impl<S> Patient<S> {
     /// Notices what has happened above since the last look.
     fn catch_up(&mut self) {
         let begun = self.activity.begun.load(Ordering::Relaxed);
-        if self.activity.open.load(Ordering::Relaxed) > 0 {
+        if self.activity.open.load(Ordering::Relaxed) > 0 || self.is_beyond_http() {
             self.awaiting = Awaiting::Answer;
         } else if self.awaiting == Awaiting::Answer || begun != self.seen {
             self.wait_for(Awaiting::Request, self.patience.idle);
@@ -111,7 +144,7 @@ impl<S> Patient<S> {
     /// `result`, or the end of our patience with a reader that takes nothing.
     fn written<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match (&result, self.patience.stall) {
-            (Poll::Pending, Some(limit)) => {
+            (Poll::Pending, Some(limit)) if !self.is_beyond_http() => {
                 let sleep = self.writing.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
                 ready!(sleep.as_mut().poll(context));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -183,9 +216,9 @@ mod tests {
 
     fn connection() -> (DuplexStream, Patient<DuplexStream>, Arc<Activity>) {
         let (theirs, ours) = duplex(64);
-        let activity = Arc::new(Activity::default());
-        let patience = Patience { head: HEAD, idle: IDLE, stall: Some(STALL) };
-        (theirs, Patient::new(ours, patience, Arc::clone(&activity)), activity)
+        let stream = Patient::new(ours, Patience { head: HEAD, idle: IDLE, stall: Some(STALL) });
+        let activity = stream.activity();
+        (theirs, stream, activity)
     }
 
     /// How long a read of one byte waits before it fails.
@@ -243,5 +276,15 @@ mod tests {
         let start = Instant::now();
         let error = stream.write_all(&[0; 100]).await.expect_err("64 fit");
         assert_eq!((error.kind(), start.elapsed().round()), (io::ErrorKind::TimedOut, STALL));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_left_http_may_rest_and_stall() {
+        let (theirs, mut stream, activity) = connection();
+        activity.begin().leaves_http();
+        let day = Duration::from_secs(86_400);
+        assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err(), "no limit of ours");
+        assert!(tokio::time::timeout(day, stream.write_all(&[0; 100])).await.is_err(), "no limit of ours");
+        drop(theirs);
     }
 }

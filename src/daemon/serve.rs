@@ -9,27 +9,31 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tower::Service;
 use tracing::{debug, warn};
 
 use super::listen::Listener;
-use super::patience::{Activity, Busy, Patience, Patient};
+use super::patience::{Busy, Patience, Patient};
+use crate::api::Peer;
 
 /// Clients keep connections for 30 s and more and expect them to work; 180 s is more than any of them waits.
 const IDLE: Duration = Duration::from_secs(180);
 const HEAD: Duration = Duration::from_secs(10);
 /// Only for TCP: who may use the socket may also be slow, as `logs -f` into a pager is.
 const STALL: Duration = Duration::from_secs(30);
+/// Seconds of silence after which TCP asks whether the other side is there still.
+const KEEP_ALIVE: u32 = 60;
 
 /// A request's line and headers; far more than any client of the API sends.
 const LARGEST_HEAD: usize = 32 << 10;
@@ -55,15 +59,20 @@ pub struct Door {
 /// Serves until `stop` says so, then finishes what is being answered.
 pub async fn serve(door: Door, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
+    // A place is taken for as long as the stream is open, also when it has left HTTP behind.
+    let places = Arc::new(Semaphore::new(door.max_connections));
     let stall = if door.listener.is_unix() { None } else { Some(STALL) };
     let patience = Patience { head: HEAD, idle: IDLE, stall };
     loop {
         tokio::select! {
             () = told(&mut stop) => break,
-            stream = accept(&door.listener) => match stream {
-                Ok(stream) if connections.len() >= door.max_connections => turn_away(stream),
-                Ok(stream) => drop(connections.spawn(converse(stream, door.router.clone(), patience, stop.clone()))),
-                Err(error) => pause_after(&error).await,
+            stream = accept(&door.listener) => match (stream, Arc::clone(&places).try_acquire_owned()) {
+                (Ok((stream, peer)), Ok(place)) => {
+                    let patient = Patient::new(stream, patience).holding(place);
+                    drop(connections.spawn(converse(patient, peer, door.router.clone(), stop.clone())));
+                }
+                (Ok((stream, _)), Err(_)) => turn_away(stream),
+                (Err(error), _) => pause_after(&error).await,
             },
             Some(_) = connections.join_next() => {}
         }
@@ -85,14 +94,17 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
+async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Option<Peer>)> {
     match listener {
-        Listener::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
+        Listener::Unix { listener, .. } => Ok((Box::new(listener.accept().await?.0), None)),
         Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, from) = listener.accept().await?;
             // Answers are small and complete; to wait for more to send with them would cost 40 ms.
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
+            // An upgraded connection may rest for days; whoever is gone without a word must be noticed all the same.
+            setsockopt(&stream, sockopt::KeepAlive, &true)?;
+            setsockopt(&stream, sockopt::TcpKeepIdle, &KEEP_ALIVE)?;
+            Ok((Box::new(stream), Some(Peer(from.ip()))))
         }
     }
 }
@@ -119,17 +131,28 @@ fn turn_away(mut stream: Box<dyn Stream>) {
 }
 
 /// Answers the requests of one connection.
-async fn converse(stream: Box<dyn Stream>, router: Router, patience: Patience, mut stop: watch::Receiver<bool>) {
-    let activity = Arc::new(Activity::default());
-    let io = TokioIo::new(Patient::new(stream, patience, Arc::clone(&activity)));
-    let service = service_fn(move |request| answer(router.clone(), request, activity.begin(), patience.stall));
+async fn converse(
+    stream: Patient<Box<dyn Stream>>,
+    peer: Option<Peer>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (activity, stall) = (stream.activity(), stream.patience().stall);
+    let io = TokioIo::new(stream);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        answer(router.clone(), request, activity.begin(), stall)
+    });
     let connection = http1::Builder::new()
         // `Patient` keeps the times.
         .header_read_timeout(None)
         .max_headers(MOST_HEADERS)
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(BUFFER)
-        .serve_connection(io, service);
+        .serve_connection(io, service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -151,6 +174,9 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let request = request.map(|body| Body::new(Arriving { body, limit: stall, sleep: None }));
     let response = router.call(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        busy.leaves_http();
+    }
     // The answer is not over before its last byte was taken.
     Ok(response.map(|body| Body::new(body.map_frame(move |frame| keep(&busy, frame)))))
 }

@@ -8,7 +8,7 @@ mod descriptor;
 mod execs;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -128,6 +128,12 @@ impl Guest {
             Err(error) if error.errno != Errno::ESRCH => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// PID 1 itself, whatever becomes of its number.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 
     fn command(&self, command: &Command) -> Result<(), GuestError> {

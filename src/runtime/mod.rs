@@ -20,3 +20,5 @@ pub mod plan;
 pub mod root;
 #[cfg(feature = "daemon")]
 pub mod slots;
+#[cfg(feature = "daemon")]
+pub mod sockets;

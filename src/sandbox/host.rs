@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
 
@@ -77,6 +79,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// What [`exec`](Self::exec) started and nobody forgot, also for an earlier daemon.
     async fn executions(&self, id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError>;
+
+    /// A connection to a port of the sandbox's own loopback.
+    async fn connect(&self, id: &SandboxId, port: u16) -> Result<TcpStream, ConnectError>;
+
+    /// Listens on a port of the sandbox's own 127.0.0.1.
+    async fn listen(&self, id: &SandboxId, port: u16, backlog: u32) -> Result<TcpListener, ConnectError>;
 
     /// Kills every process and removes everything the sandbox has on the host but its logs.
     /// May be called any number of times, in any state.

@@ -15,8 +15,8 @@ use crate::model::{Phase, SandboxId};
 /// (Paused) or fails (ended).
 #[derive(Clone)]
 pub struct Inside {
-    id: SandboxId,
-    shared: Arc<Shared>,
+    pub(super) id: SandboxId,
+    pub(super) shared: Arc<Shared>,
     seen: watch::Receiver<Arc<Snapshot>>,
 }
 

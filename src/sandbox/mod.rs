@@ -52,6 +52,8 @@ pub mod linux;
 mod listing;
 pub mod logs;
 mod machine;
+mod ports;
+mod probe_port;
 mod registry;
 mod snapshot;
 mod usage;
@@ -65,6 +67,8 @@ pub use execution::{
 pub use host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 pub use inside::Inside;
 pub use listing::{Filter, Found, Listing};
+pub use ports::ConnectError;
+pub use probe_port::ProbePorts;
 pub use registry::Sandboxes;
 pub use snapshot::Sandbox;
 pub use usage::Metered;

@@ -11,5 +11,6 @@ mod hostile_image;
 mod isolation;
 mod lifecycle;
 mod limits;
+mod ports;
 mod restart;
 mod usage;

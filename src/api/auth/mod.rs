@@ -48,7 +48,7 @@ fn admit(auth: &Auth, access: &Access, path: &str, headers: &HeaderMap) -> Resul
         // Such an address is what it says even where nobody is asked for a key: its end was meant.
         (_, Some(target @ Target { way: Way::Signed(address), .. })) => admit_signed(access, target, address),
         (_, Some(target)) if access.admits(target, headers) => Ok(()),
-        (Auth::None, _) => refuse_browsers(headers),
+        (Auth::None, target) => refuse_browsers(headers, target.as_ref().is_some_and(Target::is_of_user)),
         (Auth::Keys(_), Some(target)) if !headers.contains_key(HEADER) => Err(no_access(target)),
         (Auth::Keys(keys), _) => admit_key(keys, headers),
     }
@@ -97,14 +97,19 @@ fn admit_key(keys: &[ApiKey], headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// Without keys, a page in a browser on this machine could reach a listener on a loopback address: a form or `fetch` needs
 /// no permission to send a POST. Browsers mark what they send, and no client of this API is a browser.
-fn refuse_browsers(headers: &HeaderMap) -> Result<(), ApiError> {
+///
+/// A page that a program in a sandbox serves is of the same origin as this API, so it is refused like any other. To see the
+/// port itself in a browser, its owner opens it or asks for a signed address: then only who knows the sandbox gets there.
+fn refuse_browsers(headers: &HeaderMap, of_user: bool) -> Result<(), ApiError> {
     let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
     if headers.contains_key("origin") || site.is_some_and(|site| site != b"none") {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "SANDBOX::BROWSER_REFUSED",
-            "A server without API keys does not answer web pages. Configure a key, or use a client that is no browser.",
-        ));
+        let message = if of_user {
+            "A server without API keys does not answer web pages. To use this port in a browser, ask for a signed address \
+             (GET /sandboxes/{id}/endpoints/{port}?expires=SECONDS), or set [proxy] open_ports = true."
+        } else {
+            "A server without API keys does not answer web pages. Configure a key, or use a client that is no browser."
+        };
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "SANDBOX::BROWSER_REFUSED", message));
     }
     Ok(())
 }

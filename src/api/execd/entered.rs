@@ -32,6 +32,8 @@ impl FromRequestParts<ApiState> for Entered {
 impl Entered {
     /// The sandbox's commands.
     pub async fn shelf(&self) -> Result<Arc<Shelf>, ApiError> {
+        // A command may be the probe.
+        self.state.probe_ports.hold(&self.inside).await;
         self.state.commands.of(&self.inside).await.map_err(failure::of)
     }
 

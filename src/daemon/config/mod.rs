@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -15,6 +16,7 @@ use thiserror::Error;
 use self::reader::Reader;
 use self::values::Values;
 use super::logging::{self, LogConfig, LogFormat};
+use crate::api::PROXY_TIMEOUT;
 use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
@@ -41,6 +43,8 @@ pub struct Config {
     pub public_host: Option<PublicHost>,
     /// Whether the ports of users' programs are open to everybody who reaches a listener.
     pub open_ports: bool,
+    /// How long a program in a sandbox may take to begin its answer.
+    pub proxy_timeout: Duration,
     /// Whether `/metrics` has series of each sandbox.
     pub sandbox_metrics: bool,
     pub state_dir: PathBuf,
@@ -124,6 +128,7 @@ impl Config {
             max_connections: count(from, "server.max_connections", 1024),
             public_host: from.parsed("server.public_host", str::parse::<PublicHost>),
             open_ports: from.switch("proxy.open_ports").unwrap_or(false),
+            proxy_timeout: proxy_timeout(from),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
             cgroup_parent: cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir)),
             prepared_slots: count(from, "runtime.prepared_slots", 32),
@@ -208,6 +213,14 @@ fn lifecycle(from: &mut Reader) -> LifecycleConfig {
             .switch("lifecycle.allow_shorter_expiration")
             .unwrap_or(defaults.allow_shorter_expiration),
     }
+}
+
+fn proxy_timeout(from: &mut Reader) -> Duration {
+    let timeout = from.seconds("proxy.timeout_seconds");
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        from.problem("proxy.timeout_seconds: it must be at least 1");
+    }
+    timeout.unwrap_or(PROXY_TIMEOUT)
 }
 
 /// One CPU, 2 GiB, 4096 processes, unless told otherwise.

@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.unenforceable", Kind::Text),
     setting("logs.max_bytes", Kind::Quantity),
     setting("proxy.open_ports", Kind::Switch),
+    setting("proxy.timeout_seconds", Kind::Number),
     setting("runtime.cgroup_parent", Kind::Text),
     setting("runtime.prepared_slots", Kind::Number),
     setting("runtime.overlay_by_paths", Kind::Switch),

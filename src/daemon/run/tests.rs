@@ -1,5 +1,10 @@
 //! The daemon on a pretended host, spoken to by the command line's own client over a real socket.
 
+mod proxy;
+mod smuggling;
+mod upgrades;
+mod upstream;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;

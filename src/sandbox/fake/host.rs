@@ -1,15 +1,17 @@
 //! The pretended host as the lifecycle sees it.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::world::{self, Turn};
 use super::{FakeHost, Step, lock};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
 use crate::sandbox::execution::{ExecError, FoundExecution, Order, Process, Started};
-use crate::sandbox::{End, Host, HostError, IdBase, Launched, Life, Reservation};
+use crate::sandbox::{ConnectError, End, Host, HostError, IdBase, Launched, Life, Reservation};
 
 /// How many users and groups a sandbox has.
 const RANGE: IdBase = 65_536;
@@ -128,6 +130,16 @@ impl Host for FakeHost {
 
     async fn executions(&self, _id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError> {
         Ok(Vec::new())
+    }
+
+    /// The loopback of the test, which all pretended sandboxes share.
+    async fn connect(&self, _id: &SandboxId, port: u16) -> Result<TcpStream, ConnectError> {
+        Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?)
+    }
+
+    /// On another port, because of that.
+    async fn listen(&self, _id: &SandboxId, _port: u16, _backlog: u32) -> Result<TcpListener, ConnectError> {
+        Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?)
     }
 
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {

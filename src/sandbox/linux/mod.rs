@@ -4,6 +4,7 @@ mod config;
 mod dirs;
 mod disk;
 mod exec;
+mod ports;
 mod proof;
 mod provision;
 mod tree;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
 
 pub use config::LinuxConfig;
 
@@ -21,6 +23,7 @@ use self::dirs::SandboxDirs;
 use self::disk::Disks;
 use self::proof::Proof;
 
+use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
@@ -32,6 +35,7 @@ use crate::runtime::idrange::IdRanges;
 use crate::runtime::launcher::{Launcher, LauncherError};
 use crate::runtime::root::Way;
 use crate::runtime::slots::{LayerDirs, Slot, SlotError, SlotMaker, Slots};
+use crate::runtime::sockets::Sockets;
 use crate::sys;
 
 /// What stands in the way of running any sandbox here.
@@ -65,6 +69,7 @@ struct Inner {
     ranges: Arc<IdRanges>,
     slots: Slots,
     way: Way,
+    sockets: Sockets,
     /// Slots between `reserve` and `launch`.
     reserved: Mutex<HashMap<IdBase, Slot>>,
     living: Mutex<HashMap<SandboxId, Arc<Guest>>>,
@@ -94,10 +99,12 @@ impl LinuxHost {
         };
         let slots = Slots::start(maker, config.slots)?;
         let way = provision::find_way(&config, &slots, &dirs)?;
+        let sockets = Sockets::start().map_err(directory)?;
         let inner = Inner {
             boot_id: boot_id.trim().to_owned(),
             reserved: Mutex::default(),
             living: Mutex::default(),
+            sockets,
             disks: Disks::default(),
             config,
             dirs,
@@ -268,6 +275,14 @@ impl Host for LinuxHost {
 
     async fn executions(&self, id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError> {
         exec::found(self.guest(id)).await
+    }
+
+    async fn connect(&self, id: &SandboxId, port: u16) -> Result<TcpStream, ConnectError> {
+        ports::connect(&self.inner, self.guest(id), port).await
+    }
+
+    async fn listen(&self, id: &SandboxId, port: u16, backlog: u32) -> Result<TcpListener, ConnectError> {
+        ports::listen(&self.inner, self.guest(id), port, backlog).await
     }
 
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
