@@ -1,17 +1,106 @@
 //! Resource limits of a sandbox and the quantities that the API writes them in.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What a sandbox may use. `None` is "the server's default".
+/// What a sandbox may use. `None` is "the server's default", or no limit where the server has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// CPU time in thousandths of one CPU (`500` is half a CPU).
     pub cpu_millis: Option<u64>,
+    /// Share of the CPUs where there are too few for all, 1 to 10000; a sandbox that does not ask has 100.
+    pub cpu_weight: Option<u64>,
     /// Memory in bytes; swap is not given on top of it.
     pub memory_bytes: Option<u64>,
     /// Number of processes and threads.
     pub pids: Option<u64>,
+    /// Bytes a second from and to the device of the writable layer.
+    pub io_read: Option<u64>,
+    pub io_write: Option<u64>,
+    /// Size of the writable layer in bytes, and how many files it may hold.
+    pub disk_bytes: Option<u64>,
+    pub disk_inodes: Option<u64>,
+}
+
+/// What a limit is called in requests and in the configuration.
+pub const LIMIT_NAMES: [&str; 8] = ["cpu", "cpu-weight", "memory", "pids", "io-read", "io-write", "disk", "inodes"];
+
+impl Limits {
+    /// These, and `defaults` for the rest.
+    #[must_use]
+    pub fn or(&self, defaults: &Self) -> Self {
+        let (own, defaults) = (self.values(), defaults.values());
+        Self::of(std::array::from_fn(|at| own[at].or(defaults[at])))
+    }
+
+    /// None of them more than `most` allows.
+    #[must_use]
+    pub fn at_most(&self, most: &Self) -> Self {
+        let (own, most) = (self.values(), most.values());
+        Self::of(std::array::from_fn(|at| own[at].map(|value| value.min(most[at].unwrap_or(u64::MAX)))))
+    }
+
+    /// The first that is more than `most` allows: its name, its value, and the most.
+    #[must_use]
+    pub fn above(&self, most: &Self) -> Option<(&'static str, u64, u64)> {
+        let pairs = self.values().into_iter().zip(most.values());
+        let mut named = LIMIT_NAMES.into_iter().zip(pairs);
+        named.find_map(|(name, (value, most))| match (value, most) {
+            (Some(value), Some(most)) if value > most => Some((name, value, most)),
+            _ => None,
+        })
+    }
+
+    /// In the order of [`LIMIT_NAMES`].
+    fn values(&self) -> [Option<u64>; 8] {
+        let Self { cpu_millis, cpu_weight, memory_bytes, pids, io_read, io_write, disk_bytes, disk_inodes } = *self;
+        [cpu_millis, cpu_weight, memory_bytes, pids, io_read, io_write, disk_bytes, disk_inodes]
+    }
+
+    fn of(values: [Option<u64>; 8]) -> Self {
+        let [cpu_millis, cpu_weight, memory_bytes, pids, io_read, io_write, disk_bytes, disk_inodes] = values;
+        Self { cpu_millis, cpu_weight, memory_bytes, pids, io_read, io_write, disk_bytes, disk_inodes }
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            self.cpu_millis.map(|millis| format!("cpu {millis}m")),
+            self.cpu_weight.map(|weight| format!("cpu weight {weight}")),
+            self.memory_bytes.map(|bytes| format!("memory {bytes} bytes, no swap")),
+            self.pids.map(|count| format!("{count} processes and threads")),
+            self.io_read.map(|bytes| format!("reading {bytes} bytes a second")),
+            self.io_write.map(|bytes| format!("writing {bytes} bytes a second")),
+            self.disk_bytes.map(|bytes| format!("disk {bytes} bytes")),
+            self.disk_inodes.map(|count| format!("{count} files")),
+        ];
+        f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Processes of a workload that the kernel killed for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    pub kills: u64,
+    /// What the workload may use, in bytes; `None` when it was the host that had none left.
+    pub limit: Option<u64>,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kills {
+            1 => f.write_str("the kernel killed a process of the sandbox for want of memory")?,
+            kills => write!(f, "the kernel killed {kills} processes of the sandbox for want of memory")?,
+        }
+        match self.limit {
+            Some(limit) => write!(f, ": its memory limit is {limit} bytes (raise resourceLimits.memory)"),
+            None => f.write_str(": it has no limit, the host had none left"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -93,6 +182,23 @@ fn scaled(number: &str, factor: u64) -> Result<u64, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn defaults_and_maxima() {
+        let asked = Limits { cpu_millis: Some(3000), disk_bytes: Some(5), ..Limits::default() };
+        let most = Limits { cpu_millis: Some(2000), memory_bytes: Some(9), disk_bytes: Some(5), ..Limits::default() };
+        assert_eq!(asked.above(&most), Some(("cpu", 3000, 2000)));
+        let all = asked.or(&most);
+        assert_eq!((all.cpu_millis, all.memory_bytes, all.pids), (Some(3000), Some(9), None));
+        assert_eq!(all.at_most(&most), most);
+        assert_eq!(most.above(&most), None);
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let old: Limits = serde_json::from_str(r#"{"cpu_millis":5,"memory_bytes":null,"pids":7}"#).expect("limits");
+        assert_eq!(old, Limits { cpu_millis: Some(5), pids: Some(7), ..Limits::default() });
+    }
 
     #[test]
     fn cpu_quantities() {

@@ -16,7 +16,7 @@ pub use causes::with_causes;
 pub use exec_id::{ExecId, InvalidExecId};
 pub use history::{Event, History};
 pub use id::{InvalidSandboxId, SandboxId};
-pub use limits::{InvalidQuantity, Limits, parse_cpu, parse_memory};
+pub use limits::{InvalidQuantity, LIMIT_NAMES, Limits, OutOfMemory, parse_cpu, parse_memory};
 pub use spec::{Platform, SandboxSpec};
 pub use status::{Exit, Phase, Reason, Status};
 pub use usage::{CpuUsage, DiskUsage, HostSize, IoUsage, MemoryUsage, PidsUsage, Throttling, Usage};

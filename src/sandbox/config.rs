@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::model::Limits;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleConfig {
     /// The shortest time to live that a client may ask for.
     pub min_timeout: Duration,
     /// The longest; `None` sets no bound. A renewal is not bound by it.
     pub max_timeout: Option<Duration>,
+    /// The most that a sandbox may ask for, of each.
+    pub max_limits: Limits,
     /// How long a removed sandbox can still be read.
     pub terminated_retention: Duration,
     /// Whether a renewal may bring the end nearer.
@@ -19,6 +23,7 @@ impl Default for LifecycleConfig {
         Self {
             min_timeout: Duration::from_secs(60),
             max_timeout: None,
+            max_limits: Limits::default(),
             terminated_retention: Duration::from_secs(60),
             allow_shorter_expiration: false,
         }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::model::{ExecId, Exit};
+use crate::model::{ExecId, Exit, OutOfMemory};
 
 pub use crate::proto::{Job, LABEL_BYTES, Process, Program, WindowSize};
 
@@ -74,13 +74,34 @@ pub enum ExecError {
 pub struct Ended {
     pub exit: Exit,
     pub at_unix_nanos: i64,
+    /// What the kernel killed in the sandbox for want of memory while it ran; not told of one that exited with 0.
+    pub oom: Option<OutOfMemory>,
+}
+
+impl Ended {
+    #[must_use]
+    pub fn new(exit: Exit, at_unix_nanos: i64) -> Self {
+        Self { exit, at_unix_nanos, oom: None }
+    }
+
+    /// What went wrong, in words; `None` for an exit with 0.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let how = match self.exit {
+            Exit::Code(0) => return None,
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal(signal) => format!("killed by signal {signal}"),
+            Exit::Unknown => "nobody knows how it ended".to_owned(),
+        };
+        Some(self.oom.map(|oom| format!("{how}; {oom}")).unwrap_or(how))
+    }
 }
 
 /// A process that was started. A clone is another handle on the same.
 #[derive(Clone)]
 pub struct Execution {
     id: ExecId,
-    ended: watch::Receiver<Option<(Exit, i64)>>,
+    ended: watch::Receiver<Option<Ended>>,
     reins: Arc<dyn Reins>,
 }
 
@@ -94,7 +115,7 @@ pub trait Reins: Send + Sync {
 }
 
 impl Execution {
-    pub fn new(id: ExecId, ended: watch::Receiver<Option<(Exit, i64)>>, reins: Arc<dyn Reins>) -> Self {
+    pub fn new(id: ExecId, ended: watch::Receiver<Option<Ended>>, reins: Arc<dyn Reins>) -> Self {
         Self { id, ended, reins }
     }
 
@@ -106,15 +127,14 @@ impl Execution {
     /// How it ended, if it has.
     #[must_use]
     pub fn end(&self) -> Option<Ended> {
-        self.ended.borrow().map(|(exit, at_unix_nanos)| Ended { exit, at_unix_nanos })
+        *self.ended.borrow()
     }
 
     /// Resolves when the process has ended; with [`Exit::Unknown`] when the sandbox went first. Processes that it left
     /// behind may live on.
     pub async fn ended(&self) -> Ended {
         let ended = self.ended.clone().wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
-        let (exit, at_unix_nanos) = ended.unwrap_or((Exit::Unknown, crate::sys::unix_nanos()));
-        Ended { exit, at_unix_nanos }
+        ended.unwrap_or_else(|| Ended::new(Exit::Unknown, crate::sys::unix_nanos()))
     }
 
     /// Sends a signal to its process group; nothing when it has ended.

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
+use crate::model::{Exit, OutOfMemory, Reason, SandboxId, SandboxSpec, Usage};
 
 /// The first host id of a sandbox's exclusive range of 65,536 (`user_namespaces(7)`).
 pub type IdBase = u32;
@@ -125,8 +125,8 @@ pub trait Life: Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
     pub exit: Exit,
-    /// The kernel killed something of the workload for want of memory.
-    pub oom_killed: bool,
+    /// The kernel killed something of the workload for want of memory, and that is how it ended.
+    pub oom: Option<OutOfMemory>,
     /// PID 1 is gone without having reported the entrypoint's end.
     pub lost: bool,
 }

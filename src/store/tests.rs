@@ -47,7 +47,7 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
             entrypoint: vec!["sh".to_owned(), "-c".to_owned(), "echo \"\u{e9}\"\n".to_owned()],
             env: pairs(&[("A", "1")]),
             metadata: pairs(&[("name", "web")]),
-            limits: Limits { cpu_millis: Some(500), memory_bytes: Some(1 << 62), pids: None },
+            limits: Limits { cpu_millis: Some(500), memory_bytes: Some(1 << 62), ..Limits::default() },
             timeout: Some(Duration::from_millis(60_500)),
             platform: Some(Platform { os: "linux".to_owned(), arch: "amd64".to_owned() }),
             extensions: pairs(&[("opensandbox.extensions.x", "y")]),

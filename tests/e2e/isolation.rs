@@ -62,7 +62,7 @@ fn the_posture_is_as_documented() {
 fn check_cgroups(cgroups: &[Value]) {
     assert!(cgroups.contains(&json!("0::/")), "{cgroups:?}");
     for line in cgroups.iter().filter_map(Value::as_str) {
-        let of_ours = ["cpu", "memory", "pids", "devices"];
+        let of_ours = ["cpu", "memory", "pids", "blkio", "devices"];
         let mut fields = line.splitn(3, ':').skip(1);
         let (names, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         assert!(!names.split(',').any(|name| of_ours.contains(&name)) || path == "/", "{line}");

@@ -1,10 +1,10 @@
-//! Limits hold: memory, processes, and what a host cannot enforce is said.
+//! Limits hold: memory, processes, CPU, devices, and what a host cannot enforce is said.
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Daemon, until};
+use crate::harness::{Daemon, Sandbox, until};
 
 #[test]
 fn too_much_memory_ends_the_sandbox_and_says_so() {
@@ -15,9 +15,84 @@ fn too_much_memory_ends_the_sandbox_and_says_so() {
     let sandbox = daemon.create_from(&request);
     let status = sandbox.ended();
     assert_eq!((&status["state"], &status["reason"]), (&json!("Failed"), &json!("oom_killed")), "{status}");
+    assert!(
+        status["message"].as_str().is_some_and(|text| text.contains("its memory limit is 33554432 bytes")),
+        "{status}"
+    );
     sandbox.delete();
     sandbox.until_unknown();
     daemon.check_left(&before);
+}
+
+/// The last event of a command.
+fn last(sandbox: &Sandbox<'_>, command: &str) -> Value {
+    let answer = sandbox.post("proxy/44772/command", &json!({ "command": command })).expect(200).text();
+    let frame = answer.trim_end().rsplit("\n\n").next().unwrap_or_default().to_owned();
+    serde_json::from_str(frame.trim_start_matches("data: ")).expect("an event")
+}
+
+#[test]
+fn a_command_that_wants_too_much_memory_dies_alone_and_is_counted() {
+    let Some(daemon) = Daemon::start("a_command_that_wants_too_much_memory_dies_alone_and_is_counted") else { return };
+    let mut request = daemon.request(&["sleep", "1000000"]);
+    request["resourceLimits"] = json!({"memory": "32Mi"});
+    let (sandbox, neighbour) = (daemon.create_from(&request), daemon.sleeper());
+    let before = (daemon.processes(&sandbox.id), daemon.processes(&neighbour.id));
+    // What is in /dev/shm is memory; the sleep before it is not what the kernel kills.
+    let hog = "dd if=/dev/zero of=/dev/shm/x bs=1M count=60 2>/dev/null; code=$?; rm -f /dev/shm/x; exit $code";
+    for count in 1..=3 {
+        let end = last(&sandbox, hog);
+        let told = end["error"]["traceback"][0].as_str().unwrap_or_default();
+        assert!(told.starts_with("exit status 137; the kernel killed a process of the sandbox"), "{end}");
+        assert!(told.contains("its memory limit is 33554432 bytes"), "{end}");
+        assert_eq!(sandbox.stats()["memory"]["oomKills"], count);
+    }
+    assert_eq!(last(&sandbox, "true")["type"], "execution_complete");
+    assert_eq!((daemon.processes(&sandbox.id), daemon.processes(&neighbour.id)), before);
+    // The commands have told of them, so the entrypoint's own end is not laid to them.
+    sandbox.post("signal", &json!({"signal": "SIGTERM"})).expect_success();
+    assert_eq!(sandbox.ended()["reason"], "entrypoint_exited");
+    assert_eq!(neighbour.stats()["memory"]["oomKills"], 0);
+}
+
+#[test]
+fn more_than_the_server_allows_is_refused_and_a_maximum_is_a_default_too() {
+    let config = "[limits]\nmax_cpu = '500m'\nmax_memory = '64Mi'\n";
+    let test = "more_than_the_server_allows_is_refused_and_a_maximum_is_a_default_too";
+    let Some(daemon) = Daemon::start_with(test, config) else { return };
+    let mut request = daemon.request(&["sleep", "1000000"]);
+    request["resourceLimits"] = json!({"memory": "65Mi"});
+    let answer = daemon.client.post("/v1/sandboxes", &request).expect(400);
+    assert!(answer.text().contains("resourceLimits.memory is 68157440 bytes and this server allows"), "{answer}");
+    let sandbox = daemon.sleeper();
+    assert_eq!(sandbox.stats()["memory"]["totalBytes"], 64 << 20);
+    assert_eq!(sandbox.stats()["cpu"]["count"], 0.5);
+}
+
+#[test]
+fn weight_and_device_limits_are_set_or_said_to_be_missing() {
+    let Some(daemon) = Daemon::start("weight_and_device_limits_are_set_or_said_to_be_missing") else { return };
+    let mut request = daemon.request(&["sleep", "1000000"]);
+    request["resourceLimits"] = json!({"cpu-weight": "200", "io-read": "1Mi", "io-write": "2Mi"});
+    let sandbox = daemon.create_from(&request);
+    let read = |names: [&str; 2]| -> Vec<String> {
+        let files = limit_files(&daemon, &sandbox.id, names);
+        files.into_iter().map(|path| fs::read_to_string(path).unwrap_or_default().trim().to_owned()).collect()
+    };
+    let weights = read(["cpu.weight", "cpu.shares"]);
+    assert!(weights.iter().any(|weight| weight == "200" || weight == "2048"), "{weights:?}");
+    let io = read(["io.max", "blkio.throttle.write_bps_device"]);
+    let status = sandbox.get()["status"]["message"].to_string();
+    let said = status.contains("this host cannot enforce the io");
+    assert!(said || io.iter().any(|line| line.contains("wbps=2097152")), "{status} {io:?}");
+    let inspected = daemon.client.get(&sandbox.path("diagnostics/summary")).expect(200).text();
+    assert_eq!(inspected.contains("Not enforced:"), said, "{inspected}");
+    let strict = "[limits]\nunenforceable = 'refuse'\n";
+    let test = "weight_and_device_limits_are_set_or_said_to_be_missing";
+    let Some(daemon) = Daemon::start_with(test, strict) else { return };
+    let status = daemon.create_from(&request).get()["status"].clone();
+    let expected = if said { ("Failed", "limit_not_enforceable") } else { ("Running", "started") };
+    assert_eq!((&status["state"], &status["reason"]), (&json!(expected.0), &json!(expected.1)), "{status}");
 }
 
 #[test]

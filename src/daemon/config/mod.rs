@@ -1,5 +1,6 @@
 //! The configuration: flags before environment before file before defaults, and every problem told at once.
 
+mod limits;
 mod reader;
 mod settings;
 mod values;
@@ -20,7 +21,7 @@ use crate::api::PROXY_TIMEOUT;
 use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
-use crate::model::{Limits, parse_cpu, parse_memory, with_causes};
+use crate::model::{Limits, parse_memory, with_causes};
 use crate::sandbox::LifecycleConfig;
 
 /// Read when no other file is named; it need not be there.
@@ -121,6 +122,7 @@ impl Config {
         let insecure_no_auth = from.switch("server.insecure_no_auth").unwrap_or(false);
         check_doors(from, &listen, &keys, insecure_no_auth);
         let state_dir = from.absolute("server.state_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
+        let max_limits = limits::read(from, "max");
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         Self {
             // Keys without a TCP listener can only be meant for the socket.
@@ -134,9 +136,9 @@ impl Config {
             prepared_slots: count(from, "runtime.prepared_slots", 32),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),
-            lifecycle: lifecycle(from),
-            default_limits: default_limits(from),
-            unenforceable: from.parsed("limits.unenforceable", unenforceable).unwrap_or_default(),
+            default_limits: limits::defaults(from, &max_limits),
+            lifecycle: LifecycleConfig { max_limits, ..lifecycle(from) },
+            unenforceable: from.parsed("limits.unenforceable", limits::unenforceable).unwrap_or_default(),
             log_bytes: from.parsed("logs.max_bytes", log_bytes).unwrap_or(16 << 20),
             listen,
             keys,
@@ -206,6 +208,7 @@ fn lifecycle(from: &mut Reader) -> LifecycleConfig {
     LifecycleConfig {
         min_timeout,
         max_timeout,
+        max_limits: defaults.max_limits,
         terminated_retention: from
             .seconds("lifecycle.terminated_retention_seconds")
             .unwrap_or(defaults.terminated_retention),
@@ -221,15 +224,6 @@ fn proxy_timeout(from: &mut Reader) -> Duration {
         from.problem("proxy.timeout_seconds: it must be at least 1");
     }
     timeout.unwrap_or(PROXY_TIMEOUT)
-}
-
-/// One CPU, 2 GiB, 4096 processes, unless told otherwise.
-fn default_limits(from: &mut Reader) -> Limits {
-    Limits {
-        cpu_millis: from.parsed("limits.default_cpu", parse_cpu).or(Some(1000)),
-        memory_bytes: from.parsed("limits.default_memory", parse_memory).or(Some(2 << 30)),
-        pids: from.number("limits.default_pids").or(Some(4096)),
-    }
 }
 
 fn count(from: &Reader, key: &str, default: usize) -> usize {
@@ -257,14 +251,6 @@ fn own_cgroup(state_dir: &Path) -> String {
     let digest = Sha256::digest(plain.as_os_str().as_encoded_bytes());
     let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("bivouac-{digits}")
-}
-
-fn unenforceable(text: &str) -> Result<Unenforceable, &'static str> {
-    match text {
-        "accept" => Ok(Unenforceable::Accept),
-        "refuse" => Ok(Unenforceable::Refuse),
-        _ => Err("it must be accept or refuse"),
-    }
 }
 
 /// Less than a page of text a segment would lose more than it keeps.

@@ -29,7 +29,10 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.state_dir, Path::new("/var/lib/bivouac"));
     assert_eq!(config.lifecycle.min_timeout, Duration::from_secs(60));
     assert_eq!(config.lifecycle.max_timeout, None);
-    assert_eq!(config.default_limits, Limits { cpu_millis: Some(1000), memory_bytes: Some(2 << 30), pids: Some(4096) });
+    assert_eq!(
+        config.default_limits,
+        Limits { cpu_millis: Some(1000), memory_bytes: Some(2 << 30), pids: Some(4096), ..Limits::default() }
+    );
     assert_eq!(config.unenforceable, Unenforceable::Accept);
     assert_eq!(config.max_connections, 1024);
     assert!(config.keys.is_empty());
@@ -67,11 +70,15 @@ fn every_kind_of_value_is_read() {
         LifecycleConfig {
             min_timeout: Duration::from_secs(1),
             max_timeout: Some(Duration::from_secs(3600)),
+            max_limits: Limits::default(),
             terminated_retention: Duration::from_secs(5),
             allow_shorter_expiration: true,
         }
     );
-    assert_eq!(config.default_limits, Limits { cpu_millis: Some(500), memory_bytes: Some(512 << 20), pids: Some(64) });
+    assert_eq!(
+        config.default_limits,
+        Limits { cpu_millis: Some(500), memory_bytes: Some(512 << 20), pids: Some(64), ..Limits::default() }
+    );
     assert_eq!(config.unenforceable, Unenforceable::Refuse);
     assert_eq!(config.log_bytes, 1 << 20);
     assert_eq!(config.public_host.map(|host| host.to_string()).as_deref(), Some("example.com:8080/b"));
@@ -160,4 +167,14 @@ fn daemons_of_two_state_directories_have_two_cgroups() {
     assert_eq!(parent(&[("BIVOUAC_STATE_DIR", "/a/")]), a);
     assert_eq!(parent(&[("BIVOUAC_RUNTIME_CGROUP_PARENT", "mine")]).as_deref(), Ok("mine"));
     assert!(parent(&[("BIVOUAC_RUNTIME_CGROUP_PARENT", "../up")]).is_err());
+}
+
+#[test]
+fn maxima_bind_the_defaults_too() {
+    let config = load("[limits]\nmax_cpu = '500m'\nmax_disk = '1Gi'\nmax_pids = 9000\n", &[], &[]).expect("valid");
+    let most = Limits { cpu_millis: Some(500), disk_bytes: Some(1 << 30), pids: Some(9000), ..Limits::default() };
+    assert_eq!(config.lifecycle.max_limits, most);
+    assert_eq!(config.default_limits, Limits { memory_bytes: Some(2 << 30), pids: Some(4096), ..most });
+    let problems = load("[limits]\nmax_pids = 10\ndefault_pids = 11\n", &[], &[]).expect_err("too many");
+    assert!(problems[0].contains("limits.default_pids is 11, more than limits.max_pids, 10"), "{problems:?}");
 }

@@ -13,7 +13,7 @@ pub enum Controller {
     Cpu,
     Memory,
     Pids,
-    /// Version 2 only, and only counted: version 1 calls it blkio and counts nothing that goes through the page cache.
+    /// Version 1 calls it blkio, and knows nothing of what goes through the page cache.
     Io,
     /// Version 1 only; version 2 has a BPF hook instead.
     Devices,
@@ -31,6 +31,11 @@ impl Controller {
             Self::Io => "io",
             Self::Devices => "devices",
         }
+    }
+
+    /// What it is called in the mount options of version 1.
+    fn legacy_name(self) -> &'static str {
+        if self == Self::Io { "blkio" } else { self.name() }
     }
 }
 
@@ -69,7 +74,7 @@ impl Layout {
                 (Some("cgroup2"), _) if unified.is_none() => unified = Some(point),
                 (Some("cgroup"), Some(options)) => {
                     for controller in Controller::ALL {
-                        let mounted = options.split(',').any(|option| option == controller.name());
+                        let mounted = options.split(',').any(|option| option == controller.legacy_name());
                         if mounted && !legacy.iter().any(|(known, _)| *known == controller) {
                             legacy.push((controller, point.clone()));
                         }

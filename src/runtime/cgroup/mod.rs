@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use layout::{Controller, Layout};
+use limits::{Device, Wanted};
 
 use crate::model::{Limits, SandboxId, Usage};
 
@@ -33,8 +34,8 @@ pub enum CgroupError {
     Limit { what: &'static str, path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("set {what} on {path}: wrote {wanted}, the kernel kept {found}")]
     NotKept { what: &'static str, path: PathBuf, wanted: String, found: String },
-    #[error("enforce the {what} limit: no cgroup hierarchy of this host has the {what} controller")]
-    NotEnforceable { what: &'static str },
+    #[error("enforce the {what} (this server refuses what it cannot: limits.unenforceable)")]
+    NotEnforceable { what: String },
     #[error("wait until {path} is {wanted}: not after {millis} ms")]
     Deadline { path: PathBuf, wanted: &'static str, millis: u128 },
 }
@@ -66,12 +67,17 @@ pub struct Cgroups {
     parent: String,
     /// Whether a limit without a controller refuses the sandbox, or is only noted.
     strict: bool,
+    /// The block device that sandboxes write to.
+    device: Option<Device>,
 }
 
 impl Cgroups {
     /// Finds the hierarchies and makes the parent in each.
-    pub fn open(parent: &str, strict: bool) -> Result<Self, CgroupError> {
-        let cgroups = Self { layout: Layout::find()?, parent: parent.to_owned(), strict };
+    ///
+    /// `state_dir` is where the sandboxes write.
+    pub fn open(parent: &str, strict: bool, state_dir: &Path) -> Result<Self, CgroupError> {
+        let device = Device::of(state_dir);
+        let cgroups = Self { layout: Layout::find()?, parent: parent.to_owned(), strict, device };
         let unified = cgroups.layout.unified.join(parent);
         make_dir(&unified)?;
         cgroups.layout.delegate(&unified)?;
@@ -109,7 +115,17 @@ impl Cgroups {
 
     /// Sets the limits of the workload and reads them back. Returns what could not be set and was let pass.
     pub fn limit(&self, id: &SandboxId, limits: &Limits) -> Result<Vec<String>, CgroupError> {
-        limits::apply(&self.layout, &self.below(id), limits, self.strict)
+        self.wanted(&self.below(id), limits).apply(self.strict)
+    }
+
+    /// What was asked for and this host cannot enforce.
+    #[must_use]
+    pub fn missing(&self, id: &SandboxId, limits: &Limits) -> Vec<String> {
+        self.wanted(&self.below(id), limits).missing()
+    }
+
+    fn wanted<'a>(&'a self, below: &'a Path, limits: &'a Limits) -> Wanted<'a> {
+        Wanted { layout: &self.layout, below, limits, device: self.device }
     }
 
     pub fn freeze(&self, id: &SandboxId) -> Result<(), CgroupError> {
@@ -149,6 +165,12 @@ impl Cgroups {
     #[must_use]
     pub fn oom_kills(&self, id: &SandboxId) -> u64 {
         limits::oom_kills(&self.layout, &self.below(id))
+    }
+
+    /// How many bytes of memory it may use, if that is limited.
+    #[must_use]
+    pub fn memory_limit(&self, id: &SandboxId) -> Option<u64> {
+        limits::memory_limit(&self.layout, &self.below(id))
     }
 
     /// What the workload uses, as far as this host counts it; nothing when the sandbox is gone.

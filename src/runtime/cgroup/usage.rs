@@ -70,7 +70,7 @@ fn pids(layout: &Layout, below: &Path) -> PidsUsage {
 }
 
 fn io(layout: &Layout, below: &Path) -> Option<IoUsage> {
-    let (dir, _) = layout.workload_of(Controller::Io, below)?;
+    let (dir, _) = layout.workload_of(Controller::Io, below).filter(|(_, unified)| *unified)?;
     text(&dir, "io.stat").map(|stat| io_of_stat(&stat))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::label::{Kind, Label};
 use super::output_file::OutputFile;
-use crate::model::{ExecId, Exit};
+use crate::model::ExecId;
 use crate::sandbox::{Ended, Execution};
 
 /// A clone is another handle on the same command.
@@ -69,12 +69,7 @@ impl Command {
         if let Some(after) = self.inner.timed_out.get() {
             return Some(format!("timed out after {} ms and was killed", after.as_millis()));
         }
-        match self.end()?.exit {
-            Exit::Code(0) => None,
-            Exit::Code(code) => Some(format!("exit status {code}")),
-            Exit::Signal(signal) => Some(format!("killed by signal {signal}")),
-            Exit::Unknown => Some("nobody knows how it ended".to_owned()),
-        }
+        self.end()?.problem()
     }
 
     /// Its output on disk; only of one in the background.

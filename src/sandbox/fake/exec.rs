@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::lock;
 use crate::model::{ExecId, Exit};
-use crate::sandbox::execution::{ExecError, Execution, Job, Order, Program, Reins, Started};
+use crate::sandbox::execution::{Ended, ExecError, Execution, Job, Order, Program, Reins, Started};
 
 /// The processes of all pretended sandboxes by their ids.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Processes {
                 None => Exit::Signal(status.signal().unwrap_or_default()),
             });
             lock(&processes.0).remove(&id);
-            sender.send_replace(Some((exit, crate::sys::unix_nanos())));
+            sender.send_replace(Some(Ended::new(exit, crate::sys::unix_nanos())));
         });
         let reins: Arc<dyn Reins> = Arc::clone(self) as Arc<dyn Reins>;
         Ok(Started { execution: Execution::new(order.id, ended, reins), terminal: None })

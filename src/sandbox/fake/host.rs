@@ -191,7 +191,7 @@ pub(super) struct FakeLife(pub(super) watch::Receiver<Option<End>>);
 #[async_trait]
 impl Life for FakeLife {
     async fn ended(&mut self) -> End {
-        let lost = End { exit: Exit::Unknown, oom_killed: false, lost: true };
+        let lost = End { exit: Exit::Unknown, oom: None, lost: true };
         match self.0.wait_for(Option::is_some).await {
             Ok(end) => end.clone().unwrap_or(lost),
             Err(_) => lost,

@@ -102,7 +102,7 @@ impl FakeHost {
 
     /// Ends a sandbox's entrypoint with an exit code.
     pub fn exit(&self, id: &SandboxId, code: i32) {
-        self.end(id, End { exit: Exit::Code(code), oom_killed: false, lost: false });
+        self.end(id, End { exit: Exit::Code(code), oom: None, lost: false });
     }
 
     /// Sets the wall clock forward or back.

@@ -131,7 +131,7 @@ impl World {
     pub fn signal(&mut self, id: &SandboxId, signal: i32) -> Result<(), HostError> {
         self.living_thing(id)?.signals.push(signal);
         if matches!(signal, 9 | 15) {
-            self.end(id, End { exit: Exit::Signal(signal), oom_killed: false, lost: false });
+            self.end(id, End { exit: Exit::Signal(signal), oom: None, lost: false });
         }
         Ok(())
     }

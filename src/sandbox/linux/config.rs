@@ -28,10 +28,6 @@ impl LinuxConfig {
     /// The limits of a sandbox: what it asked for, and the defaults for the rest.
     #[must_use]
     pub fn limits(&self, asked: &Limits) -> Limits {
-        Limits {
-            cpu_millis: asked.cpu_millis.or(self.default_limits.cpu_millis),
-            memory_bytes: asked.memory_bytes.or(self.default_limits.memory_bytes),
-            pids: asked.pids.or(self.default_limits.pids),
-        }
+        asked.or(&self.default_limits)
     }
 }

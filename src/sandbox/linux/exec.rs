@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::memory::MemoryWatch;
 use super::{Inner, failed, image_failed};
 use crate::guest::{Begun, Guest, GuestError};
 use crate::model::{ExecId, Reason, SandboxId, SandboxSpec, with_causes};
@@ -13,21 +14,22 @@ use crate::runtime::plan::{self, ImageDefaults};
 use crate::sandbox::execution::{ExecError, Execution, FoundExecution, Order, Reins, Started};
 use crate::sandbox::host::HostError;
 
-pub async fn start(guest: Option<Arc<Guest>>, order: Order) -> Result<Started, ExecError> {
-    let guest = guest.ok_or(ExecError::Gone)?;
+pub async fn start(inner: &Arc<Inner>, sandbox: &SandboxId, order: Order) -> Result<Started, ExecError> {
+    let guest = inner.living().get(sandbox).cloned().ok_or(ExecError::Gone)?;
+    let memory = MemoryWatch::begin(inner, sandbox);
     let Order { id, job, fds, kept, terminal, label } = order;
     let (sources, targets): (Vec<OwnedFd>, Vec<i32>) = fds.into_iter().unzip();
     let plan = ExecPlan { label, job, targets, terminal };
     let Begun { terminal, ended } = guest.start(&id, &plan, &sources, &kept).await.map_err(guest_failed)?;
-    Ok(Started { execution: Execution::new(id, ended, Arc::new(GuestReins(guest))), terminal })
+    Ok(Started { execution: Execution::new(id, memory.attend(ended), Arc::new(GuestReins(guest))), terminal })
 }
 
-pub async fn found(guest: Option<Arc<Guest>>) -> Result<Vec<FoundExecution>, ExecError> {
-    let guest = guest.ok_or(ExecError::Gone)?;
+pub async fn found(inner: &Arc<Inner>, sandbox: &SandboxId) -> Result<Vec<FoundExecution>, ExecError> {
+    let guest = inner.living().get(sandbox).cloned().ok_or(ExecError::Gone)?;
     let states = guest.executions().await.map_err(guest_failed)?;
     let reins: Arc<dyn Reins> = Arc::new(GuestReins(Arc::clone(&guest)));
     let found = states.into_iter().filter_map(|state| {
-        let ended = guest.watch(&state.id)?;
+        let ended = MemoryWatch::begin(inner, sandbox).attend(guest.watch(&state.id)?);
         Some(FoundExecution { label: state.label, execution: Execution::new(state.id, ended, Arc::clone(&reins)) })
     });
     Ok(found.collect())

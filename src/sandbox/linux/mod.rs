@@ -4,6 +4,7 @@ mod config;
 mod dirs;
 mod disk;
 mod exec;
+mod memory;
 mod ports;
 mod proof;
 mod provision;
@@ -73,6 +74,8 @@ struct Inner {
     /// Slots between `reserve` and `launch`.
     reserved: Mutex<HashMap<IdBase, Slot>>,
     living: Mutex<HashMap<SandboxId, Arc<Guest>>>,
+    /// Kills for want of memory that some command has told of.
+    told_kills: Mutex<HashMap<SandboxId, u64>>,
 }
 
 impl LinuxHost {
@@ -83,7 +86,7 @@ impl LinuxHost {
         let dirs = SandboxDirs::open(&config.state_dir).map_err(directory)?;
         let skeleton = dirs::make_skeleton(&config.state_dir).map_err(directory)?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(directory)?;
-        let cgroups = Arc::new(Cgroups::open(&config.cgroup_parent, config.refuse_unenforceable)?);
+        let cgroups = Arc::new(Cgroups::open(&config.cgroup_parent, config.refuse_unenforceable, &config.state_dir)?);
         let launcher = Arc::new(Launcher::connect(&config.init, &config.run_dir)?);
         let ranges = Arc::new(IdRanges::of_host());
         taken.iter().for_each(|base| ranges.claim(*base));
@@ -105,6 +108,7 @@ impl LinuxHost {
             reserved: Mutex::default(),
             living: Mutex::default(),
             sockets,
+            told_kills: Mutex::default(),
             disks: Disks::default(),
             config,
             dirs,
@@ -135,6 +139,7 @@ impl LinuxHost {
     /// The cgroups are killed next; this reaches a sandbox that was moved out of them.
     fn kill(&self, id: &SandboxId) {
         self.inner.disks.forget(id);
+        self.inner.told_kills().remove(id);
         if let Some(guest) = self.inner.living().remove(id)
             && let Err(error) = guest.kill()
         {
@@ -161,6 +166,10 @@ impl Drop for Inner {
 impl Inner {
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<Guest>>> {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told_kills(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, u64>> {
+        self.told_kills.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reserved(&self) -> std::sync::MutexGuard<'_, HashMap<IdBase, Slot>> {
@@ -270,11 +279,11 @@ impl Host for LinuxHost {
     }
 
     async fn exec(&self, id: &SandboxId, order: Order) -> Result<Started, ExecError> {
-        exec::start(self.guest(id), order).await
+        exec::start(&self.inner, id, order).await
     }
 
     async fn executions(&self, id: &SandboxId) -> Result<Vec<FoundExecution>, ExecError> {
-        exec::found(self.guest(id)).await
+        exec::found(&self.inner, id).await
     }
 
     async fn connect(&self, id: &SandboxId, port: u16) -> Result<TcpStream, ConnectError> {
@@ -320,8 +329,8 @@ impl Life for LinuxLife {
             return end.clone();
         }
         let exit = self.guest.ended().await;
-        let oom_killed = self.inner.cgroups.oom_kills(&self.id) > 0 && exit != Some(Exit::Code(0));
-        let end = End { exit: exit.unwrap_or(Exit::Unknown), oom_killed, lost: exit.is_none() };
+        let oom = memory::of_entrypoint(&self.inner, &self.id, exit);
+        let end = End { exit: exit.unwrap_or(Exit::Unknown), oom, lost: exit.is_none() };
         self.end = Some(end.clone());
         end
     }

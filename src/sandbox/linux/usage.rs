@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::proof::Proof;
 use super::{Inner, LinuxHost};
-use crate::model::{DiskUsage, Limits, SandboxId, SandboxSpec, Usage};
+use crate::model::{DiskUsage, SandboxId, SandboxSpec, Usage};
 use crate::sandbox::host::{HostError, IdBase};
 
 /// The first who asks waits this long for the disk to be counted; what takes longer is told the next time.
@@ -49,7 +49,8 @@ impl LinuxHost {
                 "User ids",
                 base.map(|base| format!("0-65535 are {base}-{} on the host", base + 65_535)).unwrap_or_default(),
             ),
-            ("Limits", limits(&self.inner.config.limits(&spec.limits))),
+            ("Limits", self.inner.config.limits(&spec.limits).to_string()),
+            ("Not enforced", self.inner.cgroups.missing(id, &self.inner.config.limits(&spec.limits)).join("; ")),
             ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
             ("Network", "loopback only".to_owned()),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
@@ -74,11 +75,4 @@ async fn count_disk(inner: Arc<Inner>, id: SandboxId) {
     if !inner.living().contains_key(&id) {
         inner.disks.forget(&id);
     }
-}
-
-fn limits(limits: &Limits) -> String {
-    let cpu = limits.cpu_millis.map(|millis| format!("cpu {millis}m"));
-    let memory = limits.memory_bytes.map(|bytes| format!("memory {bytes} bytes, no swap"));
-    let pids = limits.pids.map(|count| format!("{count} processes and threads"));
-    [cpu, memory, pids].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -117,7 +117,7 @@ fn ended(state: &State, end: &End, context: Context<'_>) -> Decision {
     let (phase, reason) = match end {
         End { lost: true, .. } => (Phase::Failed, Reason::Lost),
         End { exit: Exit::Code(0), .. } => (Phase::Terminated, Reason::EntrypointExited),
-        End { oom_killed: true, .. } => (Phase::Failed, Reason::OomKilled),
+        End { oom: Some(_), .. } => (Phase::Failed, Reason::OomKilled),
         End { .. } => (Phase::Failed, Reason::EntrypointExited),
     };
     let mut next = state.becomes(phase, reason, words::ended(end), context.now);

@@ -19,7 +19,7 @@ fn error(message: &str) -> HostError {
 }
 
 fn end(exit: Exit) -> End {
-    End { exit, oom_killed: false, lost: false }
+    End { exit, oom: None, lost: false }
 }
 
 /// A state in a phase, with work in flight, otherwise as it usually is there.
@@ -91,7 +91,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("thaw failed", Request::ThawFailed(error("EIO"))),
         ("ended 0", Request::Ended(end(Exit::Code(0)))),
         ("ended 3", Request::Ended(end(Exit::Code(3)))),
-        ("ended lost", Request::Ended(End { exit: Exit::Unknown, oom_killed: false, lost: true })),
+        ("ended lost", Request::Ended(End { exit: Exit::Unknown, oom: None, lost: true })),
         ("stopped", Request::Stopped),
         ("stop failed", Request::StopFailed(error("EBUSY"))),
         ("destroyed", Request::Destroyed),

@@ -24,11 +24,7 @@ pub(super) fn ended(end: &End) -> String {
         Exit::Unknown => "the entrypoint ended and nobody saw how".to_owned(),
     };
     let lost = if end.lost { "; the sandbox's first process was killed from outside" } else { "" };
-    let oom = if end.oom_killed {
-        "; the kernel killed a process of it for want of memory (raise the memory limit)"
-    } else {
-        ""
-    };
+    let oom = end.oom.map(|oom| format!("; {oom}")).unwrap_or_default();
     format!("{how}{lost}{oom}")
 }
 

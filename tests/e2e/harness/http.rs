@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::wait::slowness;
+
 /// Longer than anything that is asked here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -98,12 +100,12 @@ impl Client {
         match &self.address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(PATIENCE * slowness()))?;
                 Ok(Box::new(stream))
             }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(PATIENCE * slowness()))?;
                 Ok(Box::new(stream))
             }
         }

@@ -100,6 +100,12 @@ impl Sandbox<'_> {
         self.daemon.client.get(&self.path("wait?timeout=60")).expect(200).json()["status"].clone()
     }
 
+    /// What it uses now.
+    #[track_caller]
+    pub fn stats(&self) -> Value {
+        self.daemon.client.get(&self.path("stats")).expect(200).json()
+    }
+
     #[track_caller]
     pub fn log(&self) -> String {
         self.daemon.client.get(&self.path("logs")).expect(200).text()

@@ -111,11 +111,10 @@ fn output(stream: Stream, lines: Vec<String>) -> String {
 /// The last event: success and failure exclude each other.
 fn ending(outcome: Outcome, took: Duration) -> String {
     match outcome {
-        Outcome::Ended(ended) => match ended.exit {
-            Exit::Code(0) => complete(took),
-            Exit::Code(code) => failed(code, &format!("exit status {code}")),
-            Exit::Signal(signal) => failed(-1, &format!("killed by signal {signal}")),
-            Exit::Unknown => failed(-1, "nobody knows how it ended"),
+        Outcome::Ended(ended) => match (ended.exit, ended.problem()) {
+            (Exit::Code(code), Some(problem)) => failed(code, &problem),
+            (_, Some(problem)) => failed(-1, &problem),
+            (_, None) => complete(took),
         },
         Outcome::TimedOut(after) => failed(-1, &format!("timed out after {} ms and was killed", after.as_millis())),
         Outcome::SandboxLeft(phase) => failed(-1, &format!("the sandbox is {phase}; the command ended with it")),
@@ -140,7 +139,7 @@ mod tests {
 
     #[test]
     fn success_and_failure_exclude_each_other() {
-        let ended = |exit| ending(Outcome::Ended(Ended { exit, at_unix_nanos: 0 }), Duration::ZERO);
+        let ended = |exit| ending(Outcome::Ended(Ended::new(exit, 0)), Duration::ZERO);
         let success = ended(Exit::Code(0));
         assert!(success.contains(r#""type":"execution_complete""#) && success.contains(r#""execution_time":1"#));
         for (exit, evalue) in [(Exit::Code(7), "7"), (Exit::Signal(9), "-1"), (Exit::Unknown, "-1")] {

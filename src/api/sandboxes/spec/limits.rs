@@ -1,4 +1,4 @@
-//! `resourceLimits`: CPU, memory and, as an extension of ours, the number of processes.
+//! `resourceLimits`: CPU and memory and, as extensions of ours, weight of the CPU, processes, input and output, disk.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,12 @@ const LEAST_MEMORY: u64 = 4 << 20;
 /// The kernel counts no more processes than this (`PID_MAX_LIMIT`).
 const MOST_PIDS: u64 = 1 << 22;
 
-pub fn read(body: &Fields<'_>) -> Result<Limits, ApiError> {
+/// A file system needs this much for itself.
+const LEAST_DISK: u64 = 4 << 20;
+const WEIGHTS: std::ops::RangeInclusive<u64> = 1..=10_000;
+
+/// `most` is the server's maximum of each.
+pub fn read(body: &Fields<'_>, most: &Limits) -> Result<Limits, ApiError> {
     let limits = body.text_map("resourceLimits")?;
     // Reservations mean nothing on a single host; they are checked for their shape and not used.
     body.text_map("resourceRequests")?;
@@ -20,20 +25,56 @@ pub fn read(body: &Fields<'_>) -> Result<Limits, ApiError> {
     if limits.contains_key("gpu") {
         return Err(ApiError::invalid("resourceLimits.gpu is not supported by this version; leave it out."));
     }
-    Ok(Limits {
+    let bytes = |name| one(&limits, name, |text| parse_memory(text).ok());
+    let limits = Limits {
         cpu_millis: one(&limits, "cpu", |text| parse_cpu(text).ok())?,
-        memory_bytes: memory(&limits)?,
-        pids: one(&limits, "pids", parse_pids)?,
-    })
+        cpu_weight: one(&limits, "cpu-weight", |text| parse_whole(text).filter(|weight| WEIGHTS.contains(weight)))?,
+        memory_bytes: at_least("memory", bytes("memory")?, LEAST_MEMORY, "4Mi", "to start anything")?,
+        pids: one(&limits, "pids", |text| parse_whole(text).filter(|pids| (1..=MOST_PIDS).contains(pids)))?,
+        io_read: bytes("io-read")?,
+        io_write: bytes("io-write")?,
+        disk_bytes: disk(&limits)?,
+        disk_inodes: one(&limits, "inodes", |text| parse_whole(text).filter(|count| *count > 0))?,
+    };
+    match limits.above(most) {
+        Some((name, value, most)) => Err(ApiError::invalid(format!(
+            "resourceLimits.{name} is {} and this server allows at most {}.",
+            words(name, value),
+            words(name, most)
+        ))),
+        None => Ok(limits),
+    }
 }
 
-fn memory(limits: &BTreeMap<String, String>) -> Result<Option<u64>, ApiError> {
-    let memory = one(limits, "memory", |text| parse_memory(text).ok())?;
-    match memory {
-        Some(bytes) if bytes < LEAST_MEMORY => Err(ApiError::invalid(format!(
-            "resourceLimits.memory of {bytes} bytes is too little to start anything; give at least 4Mi."
+/// As a request would write it.
+fn words(name: &str, value: u64) -> String {
+    match name {
+        "cpu" => format!("{value}m"),
+        "cpu-weight" | "pids" | "inodes" => value.to_string(),
+        _ => format!("{value} bytes"),
+    }
+}
+
+/// Kubernetes calls it `ephemeral-storage`.
+fn disk(limits: &BTreeMap<String, String>) -> Result<Option<u64>, ApiError> {
+    let read = |name| one(limits, name, |text| parse_memory(text).ok());
+    let bytes = match (read("disk")?, read("ephemeral-storage")?) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid(
+                "resourceLimits.disk and resourceLimits.ephemeral-storage are the same; give one.",
+            ));
+        }
+        (disk, storage) => disk.or(storage),
+    };
+    at_least("disk", bytes, LEAST_DISK, "4Mi", "to hold a file system")
+}
+
+fn at_least(name: &str, bytes: Option<u64>, least: u64, words: &str, to: &str) -> Result<Option<u64>, ApiError> {
+    match bytes {
+        Some(bytes) if bytes < least => Err(ApiError::invalid(format!(
+            "resourceLimits.{name} of {bytes} bytes is too little {to}; give at least {words}."
         ))),
-        memory => Ok(memory),
+        bytes => Ok(bytes),
     }
 }
 
@@ -49,7 +90,7 @@ fn one(
     })
 }
 
-fn parse_pids(text: &str) -> Option<u64> {
+fn parse_whole(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|pids| plain && (1..=MOST_PIDS).contains(pids))
+    text.parse().ok().filter(|_| plain)
 }

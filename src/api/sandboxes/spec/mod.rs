@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::model::SandboxSpec;
+use crate::model::{Limits, SandboxSpec};
 
 /// What the checks must know of the server and the moment.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,8 @@ pub struct Rules {
     pub min_timeout: u64,
     /// The longest, in seconds, when there is one.
     pub max_timeout: Option<u64>,
+    /// The most that a sandbox may ask for.
+    pub max_limits: Limits,
     /// The architecture of this host in the words of OCI (`amd64`).
     pub arch: &'static str,
     pub now: DateTime<Utc>,
@@ -41,7 +43,7 @@ pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
     let timeout = timeout::read(&body, rules)?;
     let env = env::read(&body)?;
     let spec = SandboxSpec {
-        limits: limits::read(&body)?,
+        limits: limits::read(&body, &rules.max_limits)?,
         metadata: labels::read(&body)?,
         platform: platform::read(&body, rules.arch)?,
         extensions: extensions::read(&body)?,

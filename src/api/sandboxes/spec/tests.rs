@@ -8,7 +8,7 @@ use super::*;
 
 fn rules() -> Rules {
     let now = DateTime::from_timestamp(1_767_323_045, 0).expect("a time");
-    Rules { min_timeout: 60, max_timeout: Some(86_400), arch: "amd64", now }
+    Rules { min_timeout: 60, max_timeout: Some(86_400), max_limits: Limits::default(), arch: "amd64", now }
 }
 
 /// A valid request with `changes` laid over it.
@@ -332,5 +332,23 @@ proptest::proptest! {
     #[test]
     fn any_document_is_refused_politely(value in any_json()) {
         proptest::prop_assert!(read(&value, &rules()).is_err());
+    }
+}
+
+#[test]
+fn what_is_above_the_servers_maximum_is_refused_by_name() {
+    let max_limits = Limits { cpu_millis: Some(2000), disk_bytes: Some(1 << 30), ..Limits::default() };
+    let rules = Rules { max_limits, ..rules() };
+    let ask = |limits: Value| read(&request(json!({ "resourceLimits": limits })), &rules);
+    assert!(ask(json!({"cpu": "2", "disk": "1Gi", "memory": "1Ti"})).is_ok());
+    for (limits, message) in [
+        (json!({"cpu": "2001m"}), "resourceLimits.cpu is 2001m and this server allows at most 2000m."),
+        (
+            json!({"ephemeral-storage": "2Gi"}),
+            "resourceLimits.disk is 2147483648 bytes and this server allows at most 1073741824 bytes.",
+        ),
+    ] {
+        let error = ask(limits).expect_err("too much");
+        assert_eq!(error.message(), message);
     }
 }

@@ -1,6 +1,7 @@
 //! What the table cannot show: times, messages, what outlives a change.
 
 use super::*;
+use crate::model::OutOfMemory;
 
 fn accepted(state: &State, request: &Request, config: &LifecycleConfig) -> State {
     match decide(state, request, context(config)) {
@@ -80,13 +81,18 @@ fn a_renewal_while_pending_names_the_hour() {
 #[test]
 fn an_end_is_told_in_words() {
     let config = LifecycleConfig::default();
-    let oom = |exit| End { exit, oom_killed: true, lost: false };
+    let oom = |exit| End { exit, oom: Some(OutOfMemory { kills: 2, limit: Some(4096) }), lost: false };
     let cases = [
         (end(Exit::Code(0)), Phase::Terminated, Reason::EntrypointExited, "exited with code 0"),
         (end(Exit::Code(3)), Phase::Failed, Reason::EntrypointExited, "exited with code 3"),
         (end(Exit::Signal(11)), Phase::Failed, Reason::EntrypointExited, "killed by signal 11 (SIGSEGV)"),
         (end(Exit::Signal(40)), Phase::Failed, Reason::EntrypointExited, "killed by signal 40"),
-        (oom(Exit::Signal(9)), Phase::Failed, Reason::OomKilled, "want of memory"),
+        (
+            oom(Exit::Signal(9)),
+            Phase::Failed,
+            Reason::OomKilled,
+            "2 processes of the sandbox for want of memory: its memory limit is 4096 bytes",
+        ),
         (oom(Exit::Code(0)), Phase::Terminated, Reason::EntrypointExited, "want of memory"),
         (End { lost: true, ..end(Exit::Unknown) }, Phase::Failed, Reason::Lost, "nobody saw how"),
     ];
