@@ -12,16 +12,21 @@ pub struct Limits {
     /// CPU time in thousandths of one CPU (`500` is half a CPU).
     pub cpu_millis: Option<u64>,
     /// Share of the CPUs where there are too few for all, 1 to 10000; a sandbox that does not ask has 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_weight: Option<u64>,
     /// Memory in bytes; swap is not given on top of it.
     pub memory_bytes: Option<u64>,
     /// Number of processes and threads.
     pub pids: Option<u64>,
     /// Bytes a second from and to the device of the writable layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub io_read: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub io_write: Option<u64>,
     /// Size of the writable layer in bytes, and how many files it may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_inodes: Option<u64>,
 }
 
