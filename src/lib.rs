@@ -49,6 +49,13 @@
 //! devices, limits on memory, CPU and processes. What is not protected against: bugs of the kernel, which is shared, and
 //! side channels.
 //!
+//! # Ports
+//!
+//! What listens inside is reached through the daemon, which makes its connecting socket in the sandbox's own network namespace
+//! ([`runtime::sockets`]); the sandbox needs no network for that, and no address of it means anything outside. The API
+//! carries requests there (`api::proxy`), to who has the API key, the port's token or a signed address ([`api::access`]). Port
+//! 44772 is the daemon itself: the exec API.
+//!
 //! # State
 //!
 //! One driver task makes all changes of a sandbox's state. What it does is decided by a pure function

@@ -191,6 +191,10 @@ async fn no_route_opens_to_a_wrong_key_or_to_the_token_of_another_place() {
             assert_eq!(server.status(&method, &path, &headers).await, 401, "{method} {path} {headers:?}");
         }
         let exec = path.contains("/proxy/44772");
+        // The pretended host does what it is told on this machine, so it is only asked to read.
+        if exec && method != "GET" {
+            continue;
+        }
         let status = server.status(&method, &path, &borrowed(&own)).await;
         assert_eq!(status == 401, !exec, "{method} {path} with the token of the exec API: {status}");
     }
