@@ -46,8 +46,8 @@
 //! change them even if seccomp and the bounding set failed. Image layers are shared, read-only, and shifted by idmapped
 //! mounts; what is written goes to a directory owned by the sandbox's own ids below a directory that only root may enter.
 //! `no_new_privs`, a seccomp allow list for the native ABI only, eleven capabilities, masked and read-only kernel paths, six
-//! devices, limits on memory, CPU and processes. What is not protected against: bugs of the kernel, which is shared, and
-//! side channels.
+//! devices, limits on memory, CPU, processes and, where asked for, the disk ([`runtime::disk`]). What is not protected
+//! against: bugs of the kernel, which is shared, and side channels.
 //!
 //! # Ports
 //!

@@ -32,6 +32,9 @@ pub struct Create {
     /// Memory: 512Mi, 2Gi
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// How much it may write over its image, for example 1Gi
+    #[arg(long, value_name = "BYTES")]
+    pub disk: Option<String>,
 
     /// How long it may live: 90s, 30m, 1h30m, or none
     #[arg(long, value_name = "DURATION", default_value = "none", value_parser = Lifetime::parse)]
@@ -70,6 +73,7 @@ fn request(args: &Create, entrypoint: &[String]) -> Value {
     let mut limits = BTreeMap::new();
     limits.extend(args.cpu.as_ref().map(|cpu| ("cpu", cpu)));
     limits.extend(args.memory.as_ref().map(|memory| ("memory", memory)));
+    limits.extend(args.disk.as_ref().map(|disk| ("disk", disk)));
     let mut metadata: BTreeMap<&str, &str> = borrowed(&args.metadata);
     metadata.extend(args.name.as_deref().map(|name| ("name", name)));
     json!({
@@ -130,6 +134,7 @@ mod tests {
             env: vec![("A".to_owned(), "1=2".to_owned())],
             cpu: Some("500m".to_owned()),
             memory: None,
+            disk: None,
             timeout: Lifetime::Unlimited,
             metadata: vec![("team".to_owned(), "x".to_owned())],
             command: Vec::new(),

@@ -2,10 +2,12 @@
 //! not, and what is lost then. Looks and changes nothing.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::cgroup::{Controller, Layout};
+use super::disk as disks;
 
 /// One feature of the kernel or host, and whether it is here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +36,8 @@ struct Facts {
     user_namespaces: String,
     /// `/proc/sys/kernel/seccomp/actions_avail`
     seccomp_actions: String,
+    /// What makes bounded disks, or what is missing for them.
+    mke2fs: Result<PathBuf, &'static str>,
     /// The cgroup hierarchies, or why there are none to use.
     cgroups: Result<Layout, String>,
 }
@@ -53,6 +57,7 @@ impl Facts {
             filesystems: read("/proc/filesystems"),
             user_namespaces: read("/proc/sys/user/max_user_namespaces"),
             seccomp_actions: read("/proc/sys/kernel/seccomp/actions_avail"),
+            mke2fs: disks::find(),
             cgroups: Layout::find().map_err(|error| error.to_string()),
         }
     }
@@ -91,7 +96,9 @@ fn findings(facts: &Facts) -> Vec<Finding> {
     let mut all = vec![root(facts)];
     all.extend(SINCE.iter().map(|since| kernel(facts, since)));
     all.extend([overlay(facts), user_namespaces(facts), seccomp(facts), unified(facts)]);
-    all.extend([Controller::Cpu, Controller::Memory, Controller::Pids].map(|controller| limit(facts, controller)));
+    let controllers = [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Io];
+    all.extend(controllers.map(|controller| limit(facts, controller)));
+    all.push(disk(facts));
     all
 }
 
@@ -147,6 +154,19 @@ fn unified(facts: &Facts) -> Finding {
     }
 }
 
+fn disk(facts: &Facts) -> Finding {
+    let detail = match &facts.mke2fs {
+        Ok(program) => format!("ext4 on loop devices, made by {}", program.display()),
+        Err(problem) => (*problem).to_owned(),
+    };
+    Finding {
+        fallback: Some("sandboxes run without it and say so, or are refused (limits.unenforceable)".to_owned()),
+        lost: Some("the limit of the disk".to_owned()),
+        required: false,
+        ..required("limit of disk", facts.mke2fs.is_ok(), detail)
+    }
+}
+
 fn limit(facts: &Facts, controller: Controller) -> Finding {
     let layout = facts.cgroups.as_ref().ok();
     let legacy = layout.and_then(|layout| layout.legacy.iter().find(|(known, _)| *known == controller));
@@ -175,6 +195,7 @@ mod tests {
             filesystems: "nodev\tproc\nnodev\toverlay\n".to_owned(),
             user_namespaces: "1000".to_owned(),
             seccomp_actions: "kill_process errno allow".to_owned(),
+            mke2fs: Ok("/sbin/mke2fs".into()),
             cgroups: Ok(Layout {
                 unified: "/sys/fs/cgroup/unified".into(),
                 unified_controllers: Vec::new(),

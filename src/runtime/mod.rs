@@ -9,6 +9,8 @@ pub mod namespaces;
 #[cfg(feature = "daemon")]
 pub mod cgroup;
 #[cfg(feature = "daemon")]
+pub mod disk;
+#[cfg(feature = "daemon")]
 pub mod doctor;
 #[cfg(feature = "daemon")]
 pub mod idrange;

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -30,17 +31,30 @@ pub struct Writable {
     dir: PathBuf,
     upper: PathBuf,
     work: PathBuf,
+    /// The detached mount that the two are in, when it is one of their own.
+    mount: Option<Arc<OwnedFd>>,
 }
 
 impl Writable {
     #[must_use]
     pub fn below(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), upper: dir.join("upper"), work: dir.join("work") }
+        Self { dir: dir.to_owned(), upper: dir.join("upper"), work: dir.join("work"), mount: None }
+    }
+
+    /// In the root of a detached mount.
+    #[must_use]
+    pub fn in_mount(mount: Arc<OwnedFd>) -> Self {
+        // The mount is nowhere; this leads to it as long as it is open.
+        let dir = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        Self { mount: Some(mount), ..Self::below(&dir) }
     }
 
     /// A detached mount of the sandbox's directory: seen through it, the two are `/upper` and `/work`, and the mount table
     /// inside the sandbox tells nothing of where they are on the host.
     fn detached(&self) -> sys::Result<OwnedFd> {
+        if let Some(mount) = &self.mount {
+            return sys::told(mount.try_clone(), || "dup(mount)".to_owned());
+        }
         let opened = sys::told(File::open(&self.dir), || format!("open({})", self.dir.display()))?;
         sys::clone_tree(TreeSource::Fd(opened.as_fd()))
     }

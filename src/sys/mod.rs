@@ -8,6 +8,8 @@ mod error;
 mod fdpass;
 mod files;
 mod keyring;
+#[cfg(feature = "daemon")]
+mod loopback;
 mod mount;
 mod network;
 mod process;
@@ -22,6 +24,8 @@ pub use error::{Result, SyscallError, told};
 pub use fdpass::{Message, receive, send};
 pub use files::{adopt_fd, cloexec_from, close_all_but, memfd, move_fd, set_cloexec};
 pub use keyring::join_anonymous_session_keyring;
+#[cfg(feature = "daemon")]
+pub use loopback::{LoopDevice, attach_loop};
 pub use mount::{
     FsContext, MountAttr, TreeSource, attach, clone_tree, idmap_mount, move_mount_at, set_mount_attributes,
 };

@@ -5,6 +5,7 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod debian;
+mod disk;
 mod exec;
 mod harness;
 mod hostile_image;

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use super::tree;
 use crate::model::SandboxId;
 
+/// The file system of a sandbox whose disk is bounded, in its directory.
+pub const DISK_IMAGE: &str = "disk.ext4";
+
 /// Whether the entrypoint's output outlives the sandbox's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logs {
@@ -55,7 +58,13 @@ impl SandboxDirs {
         };
         match logs {
             Logs::Remove => remove(dir),
-            Logs::Keep => ["upper", "work"].into_iter().try_for_each(|name| remove(dir.join(name))),
+            Logs::Keep => {
+                match fs::remove_file(dir.join(DISK_IMAGE)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                ["upper", "work"].into_iter().try_for_each(|name| remove(dir.join(name)))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod config;
 mod dirs;
 mod disk;
 mod exec;
+mod layer;
 mod memory;
 mod ports;
 mod proof;
@@ -12,6 +13,7 @@ mod tree;
 mod usage;
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -32,6 +34,7 @@ use crate::image::{ImageError, ImageStore};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
+use crate::runtime::disk::{DiskMaker, DiskSize};
 use crate::runtime::idrange::IdRanges;
 use crate::runtime::launcher::{Launcher, LauncherError};
 use crate::runtime::root::Way;
@@ -76,6 +79,9 @@ struct Inner {
     living: Mutex<HashMap<SandboxId, Arc<Guest>>>,
     /// Kills for want of memory that some command has told of.
     told_kills: Mutex<HashMap<SandboxId, u64>>,
+    disk_maker: DiskMaker,
+    /// A way to each disk that is bounded, to ask how full it is.
+    bounded: Mutex<HashMap<SandboxId, Arc<OwnedFd>>>,
 }
 
 impl LinuxHost {
@@ -103,12 +109,15 @@ impl LinuxHost {
         let slots = Slots::start(maker, config.slots)?;
         let way = provision::find_way(&config, &slots, &dirs)?;
         let sockets = Sockets::start().map_err(directory)?;
+        let disk_maker = disk_maker(&config);
         let inner = Inner {
             boot_id: boot_id.trim().to_owned(),
             reserved: Mutex::default(),
             living: Mutex::default(),
             sockets,
             told_kills: Mutex::default(),
+            disk_maker,
+            bounded: Mutex::default(),
             disks: Disks::default(),
             config,
             dirs,
@@ -140,6 +149,7 @@ impl LinuxHost {
     fn kill(&self, id: &SandboxId) {
         self.inner.disks.forget(id);
         self.inner.told_kills().remove(id);
+        self.inner.bounded().remove(id);
         if let Some(guest) = self.inner.living().remove(id)
             && let Err(error) = guest.kill()
         {
@@ -166,6 +176,10 @@ impl Drop for Inner {
 impl Inner {
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<Guest>>> {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bounded(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<OwnedFd>>> {
+        self.bounded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn told_kills(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, u64>> {
@@ -334,6 +348,17 @@ impl Life for LinuxLife {
         self.end = Some(end.clone());
         end
     }
+}
+
+/// With a file system of the default size, so that no create need wait for one.
+fn disk_maker(config: &LinuxConfig) -> DiskMaker {
+    let maker = DiskMaker::new(&config.state_dir);
+    if let (Some(bytes), None) = (config.default_limits.disk_bytes, maker.problem())
+        && let Err(error) = maker.prepare(DiskSize { bytes, inodes: config.default_limits.disk_inodes })
+    {
+        tracing::warn!(error = with_causes(&error), "no file system of the default size could be made");
+    }
+    maker
 }
 
 fn failed(reason: Reason, error: &dyn std::error::Error) -> HostError {

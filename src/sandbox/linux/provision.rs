@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::socket::MsgFlags;
 
 use super::dirs::{self, Logs, SandboxDirs};
+use super::layer;
 use super::proof::{self, Proof};
 use super::{Inner, LinuxConfig, LinuxError, failed, image_failed, step_failed};
 use crate::image::Image;
@@ -14,7 +15,7 @@ use crate::proto::{self, Command};
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::launcher::{Holding, LauncherError};
 use crate::runtime::plan::{self, ImageDefaults};
-use crate::runtime::root::{Way, Writable, mount_root};
+use crate::runtime::root::{Way, mount_root};
 use crate::runtime::slots::Slots;
 use crate::sandbox::host::{HostError, IdBase};
 use crate::sys;
@@ -35,13 +36,14 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
     inner.slots.used(id);
     let image = inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
-    let writable = Writable::below(&dir);
-    writable.make(base).map_err(file_failed)?;
+    let limits = inner.config.limits(&spec.limits);
+    let (writable, note) = layer::make(inner, id, &dir, base, &limits)?;
     let logs = dirs::make_logs(&dir).map_err(file_failed)?;
     let layers: Vec<String> = image.layers.iter().map(|layer| layer.dir.clone()).collect();
     let root = mount_root(inner.way, &inner.config.run_dir, &slot, &layers, &writable);
     let root = root.map_err(|error| failed(Reason::StartFailed, &error))?;
-    let notes = inner.cgroups.limit(id, &inner.config.limits(&spec.limits)).map_err(cgroup_failed)?;
+    let mut notes = inner.cgroups.limit(id, &limits).map_err(cgroup_failed)?;
+    notes.extend(note);
     let start_ticks = proof::start_ticks(slot.holding.pid).unwrap_or_default();
     order_start(inner, id, spec, &image, &slot.holding, &root, &logs)?;
     let Holding { pid, pidfd, control } = slot.holding;
@@ -76,6 +78,7 @@ pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holdi
     if holding.pid != proof.pid || proof::start_ticks(holding.pid) != Some(proof.start_ticks) {
         return Err(lost("find PID 1 again: the process that was recorded has ended"));
     }
+    layer::find_again(inner, id, holding.pid);
     let frozen = inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))?;
     // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
     if let Err(error) = inner.images.find_and_hold(&proof.image, id.as_str()) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::layer;
 use super::proof::Proof;
 use super::{Inner, LinuxHost};
 use crate::model::{DiskUsage, SandboxId, SandboxSpec, Usage};
@@ -15,7 +16,10 @@ impl LinuxHost {
     pub(super) async fn usage_of(&self, id: &SandboxId) -> Result<Usage, HostError> {
         let own_id = id.clone();
         let mut usage = self.blocking(move |inner| Ok(inner.cgroups.usage(&own_id))).await?;
-        usage.disk = self.disk_of(id).await;
+        usage.disk = match layer::usage(&self.inner, id) {
+            Some(bounded) => Some(bounded),
+            None => self.disk_of(id).await,
+        };
         Ok(usage)
     }
 
@@ -34,6 +38,14 @@ impl LinuxHost {
         self.inner.disks.last(id)
     }
 
+    /// What the sandbox should have and this host cannot give.
+    fn not_enforced(&self, id: &SandboxId, spec: &SandboxSpec) -> Vec<String> {
+        let limits = self.inner.config.limits(&spec.limits);
+        let mut missing = self.inner.cgroups.missing(id, &limits);
+        missing.extend(layer::missing(&self.inner.disk_maker, &limits));
+        missing
+    }
+
     pub(super) fn description(
         &self,
         id: &SandboxId,
@@ -50,7 +62,7 @@ impl LinuxHost {
                 base.map(|base| format!("0-65535 are {base}-{} on the host", base + 65_535)).unwrap_or_default(),
             ),
             ("Limits", self.inner.config.limits(&spec.limits).to_string()),
-            ("Not enforced", self.inner.cgroups.missing(id, &self.inner.config.limits(&spec.limits)).join("; ")),
+            ("Not enforced", self.not_enforced(id, spec).join("; ")),
             ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
             ("Network", "loopback only".to_owned()),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),

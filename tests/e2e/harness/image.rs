@@ -10,9 +10,9 @@ use tar::{Builder, EntryType, Header};
 /// The name under which every test's daemon has it.
 pub const IMAGE: &str = "test/busybox:latest";
 
-const APPLETS: [&str; 22] = [
+const APPLETS: [&str; 23] = [
     "sh", "sleep", "echo", "cat", "ls", "id", "true", "false", "env", "dd", "head", "tail", "seq", "kill", "test",
-    "mkdir", "touch", "chmod", "wc", "yes", "nc", "hostname",
+    "mkdir", "touch", "chmod", "wc", "yes", "nc", "hostname", "rm",
 ];
 
 /// The image as a plain root tar, made once.

@@ -61,9 +61,6 @@ impl Wanted<'_> {
         let lacking = asked.filter(|(controller, ..)| self.place(*controller).is_none());
         let mut missing: Vec<String> =
             lacking.map(|(_, what, _)| format!("{what}: no cgroup has its controller")).collect();
-        if limits.disk_bytes.or(limits.disk_inodes).is_some() {
-            missing.push("disk limit".to_owned());
-        }
         missing.extend(io::missing(self.place(Controller::Io).map(|(_, unified)| unified), self.device, limits));
         missing
     }

@@ -1,0 +1,100 @@
+//! A bounded disk holds what was promised, and no more; nothing of it outlives its sandbox.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, Sandbox, until};
+
+/// Bytes and files that two floods got onto the disk, as the sandbox itself counts them.
+const FILL: &str = "dd if=/dev/zero of=/full bs=64k 2>/dev/null; echo code $?; wc -c < /full; rm /full; \
+                    i=0; while true > /many.$i; do i=$((i+1)); done 2>/dev/null; echo $i; true > /one-more && echo room; \
+                    rm /many.*; echo done; sleep 1000000";
+
+fn bounded(daemon: &Daemon, limits: Value, script: &str) -> Value {
+    let mut request = daemon.request(&["sh", "-c", script]);
+    request["resourceLimits"] = limits;
+    request
+}
+
+fn lines(sandbox: &Sandbox<'_>, end: &str) -> Vec<String> {
+    until(end, || {
+        let log = sandbox.log();
+        if log.lines().any(|line| line == end) { Ok(log.lines().map(str::to_owned).collect()) } else { Err(log) }
+    })
+}
+
+/// Loop devices whose file is below this directory, or was.
+fn loops(dir: &Path) -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let files = devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.filter(|file| file.starts_with(&*dir.to_string_lossy())).collect()
+}
+
+#[test]
+fn r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it() {
+    let Some(daemon) = Daemon::start("r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it") else { return };
+    let before = daemon.settled();
+    let sandbox = daemon.create_from(&bounded(&daemon, json!({"disk": "24Mi", "inodes": "200"}), FILL));
+    assert_eq!(sandbox.state(), "Running", "{}", sandbox.get());
+    let neighbour = daemon.create(&["sh", "-c", "dd if=/dev/zero of=/file bs=1M count=40 2>/dev/null; echo code $?"]);
+    let told = lines(&sandbox, "done");
+    let number = |at: usize| told.get(at).and_then(|line| line.trim().parse::<u64>().ok()).unwrap_or_default();
+    assert_eq!(told.first().map(String::as_str), Some("code 1"), "{told:?}");
+    let (limit, written) = (24 << 20, number(1));
+    assert!(written * 100 >= limit * 95 && written * 100 <= limit * 105, "{written} of {limit}: {told:?}");
+    // Inodes come by the blocks that hold them, of 16 each.
+    assert!((200..=216).contains(&number(2)), "{told:?}");
+    assert!(!told.contains(&"room".to_owned()), "{told:?}");
+    assert_eq!(lines(&neighbour, "code 0"), ["code 0"]);
+    assert!(sandbox.stats()["disk"]["usedBytes"].as_u64().is_some_and(|used| used < 1 << 20), "{}", sandbox.stats());
+    assert_eq!(loops(&daemon.state_dir()).len(), 1);
+    sandbox.delete();
+    neighbour.delete();
+    until("without a loop device", || match loops(&daemon.state_dir()) {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?}")),
+    });
+    for id in [&sandbox.id, &neighbour.id] {
+        daemon.sandbox(id).until_unknown();
+    }
+    // What is kept to copy from is no sandbox's.
+    fs::remove_dir_all(daemon.state_dir().join("disks")).expect("templates");
+    daemon.check_left(&before);
+}
+
+#[test]
+fn a_bounded_disk_outlives_the_daemon_and_ends_with_its_sandbox() {
+    let config = "[limits]\ndefault_disk = '16Mi'\nmax_disk = '32Mi'\n";
+    let test = "a_bounded_disk_outlives_the_daemon_and_ends_with_its_sandbox";
+    let Some(mut daemon) = Daemon::start_with(test, config) else { return };
+    let script = "dd if=/dev/zero of=/file bs=1M count=10 2>/dev/null; echo written; sleep 1000000";
+    let id = daemon.create_from(&bounded(&daemon, json!({}), script)).id;
+    lines(&daemon.sandbox(&id), "written");
+    let used = |daemon: &Daemon| daemon.sandbox(&id).stats()["disk"]["usedBytes"].as_u64().unwrap_or_default();
+    let before = used(&daemon);
+    assert!((10 << 20..11 << 20).contains(&before), "{before}");
+    let large = daemon.client.post("/v1/sandboxes", &bounded(&daemon, json!({"disk": "33Mi"}), "true")).expect(400);
+    assert!(large.text().contains("resourceLimits.disk is"), "{large}");
+    daemon.kill();
+    daemon.launch();
+    assert_eq!(used(&daemon), before);
+    daemon.sandbox(&id).delete();
+    until("without a loop device", || match loops(&daemon.state_dir()) {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?}")),
+    });
+}
+
+#[test]
+fn a_limit_of_files_alone_is_said_to_be_missing() {
+    let Some(daemon) = Daemon::start("a_limit_of_files_alone_is_said_to_be_missing") else { return };
+    let sandbox = daemon.create_from(&bounded(&daemon, json!({"inodes": "100"}), "sleep 1000000"));
+    let status = sandbox.get()["status"].clone();
+    assert!(
+        status["message"].as_str().is_some_and(|text| text.contains("cannot enforce the inodes limit")),
+        "{status}"
+    );
+    sandbox.delete();
+}
