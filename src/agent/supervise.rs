@@ -209,6 +209,7 @@ impl<'a> Supervisor<'a> {
             Ok(Command::Exec { id }) => self.execs.start(id, message.fds),
             Ok(Command::SignalExec { id, signal }) => self.execs.signal(&id, signal),
             Ok(Command::Release { id }) => self.execs.release(&id),
+            Ok(Command::ReleaseLast { id }) => self.execs.release_last(&id),
             Ok(Command::Forget { id }) => self.execs.forget(&id),
             Ok(Command::HandOut { id }) => self.execs.hand_out(&id),
             Ok(Command::Execs { after }) => self.execs.tell(after.as_ref()),

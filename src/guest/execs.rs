@@ -150,7 +150,12 @@ impl Guest {
         self.command(&Command::Release { id: id.clone() })
     }
 
-    /// The same; its end is not heard of any more.
+    /// Has it close the last of what was given to keep.
+    pub fn release_last(&self, id: &ExecId) -> Result<(), GuestError> {
+        self.command(&Command::ReleaseLast { id: id.clone() })
+    }
+
+    /// Has it close all of it; its end is not heard of any more.
     pub fn forget(&self, id: &ExecId) -> Result<(), GuestError> {
         self.execs.known().remove(id);
         self.command(&Command::Forget { id: id.clone() })

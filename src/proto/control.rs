@@ -26,7 +26,9 @@ pub enum Command {
     SignalExec { id: ExecId, signal: i32 },
     /// Close what is kept for an execution.
     Release { id: ExecId },
-    /// The same, and, once it has ended, know nothing of it.
+    /// Close the last of the descriptors that were given to keep for it, as the end of its input.
+    ReleaseLast { id: ExecId },
+    /// Close them all, and, once it has ended, know nothing of it.
     Forget { id: ExecId },
     /// Hand out again what is kept for an execution: answered by [`Report::Kept`].
     HandOut { id: ExecId },

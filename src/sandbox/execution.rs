@@ -110,6 +110,7 @@ pub struct Execution {
 pub trait Reins: Send + Sync {
     fn signal(&self, id: &ExecId, signal: i32) -> Result<(), ExecError>;
     fn release(&self, id: &ExecId);
+    fn release_last(&self, id: &ExecId);
     fn forget(&self, id: &ExecId);
     async fn kept(&self, id: &ExecId) -> Result<Vec<OwnedFd>, ExecError>;
 }
@@ -150,7 +151,12 @@ impl Execution {
         self.reins.release(&self.id);
     }
 
-    /// The same, and a later daemon does not find it again, whether it runs or has ended.
+    /// Lets go of the last of [`Order::kept`].
+    pub fn release_last(&self) {
+        self.reins.release_last(&self.id);
+    }
+
+    /// Lets go of all of it, and a later daemon does not find it again, whether it runs or has ended.
     pub fn forget(&self) {
         self.reins.forget(&self.id);
     }

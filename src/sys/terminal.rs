@@ -44,6 +44,14 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> Res
     Ok(())
 }
 
+/// Sends SIGINT, SIGQUIT or SIGTSTP to the foreground process group, as the keys do.
+pub fn signal_foreground(master: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: TIOCSIG takes the signal by value.
+    let result = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSIG, signal) };
+    checked(libc::c_long::from(result), || format!("ioctl(TIOCSIG, {signal})"))?;
+    Ok(())
+}
+
 /// Makes `slave` the controlling terminal of this session, which must have none and be led by this process.
 pub fn take_terminal(slave: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: TIOCSCTTY takes an integer by value.

@@ -13,3 +13,10 @@ pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     watched.map_err(|refused| refused.into_parts().1)
 }
+
+/// Has the runtime watch a descriptor for reading and writing, which must not block.
+pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: as above.
+    let watched = unsafe { AsyncFd::register(fd) };
+    Ok(watched?)
+}

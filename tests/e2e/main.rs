@@ -13,5 +13,6 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod ports;
+mod pty;
 mod restart;
 mod usage;

@@ -164,6 +164,12 @@ impl<'a> Execs<'a> {
         }
     }
 
+    pub fn release_last(&mut self, id: &ExecId) {
+        if let Some(exec) = self.known.get_mut(id) {
+            drop(exec.kept.pop());
+        }
+    }
+
     pub fn forget(&mut self, id: &ExecId) {
         self.release(id);
         if let Some(exec) = self.known.get_mut(id) {

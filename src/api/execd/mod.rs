@@ -8,6 +8,7 @@ mod entered;
 mod failure;
 mod metrics;
 mod ping;
+mod pty;
 mod session;
 mod sse;
 
@@ -27,6 +28,9 @@ pub fn router() -> Router<ApiState> {
         .route("/command", post(command::run).delete(command::interrupt))
         .route("/command/status/{command}", get(command::status))
         .route("/command/{command}/logs", get(command::logs))
+        .route("/pty", post(pty::open))
+        .route("/pty/{pty}", get(pty::get).delete(pty::close))
+        .route("/pty/{pty}/ws", get(pty::websocket))
         .route("/session", post(session::open))
         .route("/session/{session}", delete(session::close))
         .route("/session/{session}/run", post(session::run))

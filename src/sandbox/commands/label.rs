@@ -17,8 +17,10 @@ pub enum Kind {
     Background,
     /// A run of a session.
     Session,
-    /// It has a terminal.
+    /// Clients take part in it, through a terminal.
     Terminal,
+    /// Clients take part in it, through pipes.
+    Piped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

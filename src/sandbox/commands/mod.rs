@@ -7,6 +7,7 @@
 mod background;
 mod command;
 mod foreground;
+mod interactive;
 mod label;
 mod output_file;
 mod pipes;
@@ -24,6 +25,7 @@ use crate::model::SandboxId;
 
 pub use command::Command;
 pub use foreground::{Event, Outcome, Stream};
+pub use interactive::{Attachment, Blueprint, Interactive, Mode, Occupied, Over, Piece, Running as RunningInteractive};
 pub use label::{Kind, Label};
 pub use output_file::OutputFile;
 pub use session::{Session, SessionRun};

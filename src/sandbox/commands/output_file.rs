@@ -41,6 +41,12 @@ impl OutputFile {
         self.end.load(Ordering::Acquire)
     }
 
+    /// The offset of the oldest byte that is kept.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start.load(Ordering::Acquire)
+    }
+
     /// Moves what is in the pipe to the end of the file, within the kernel, so that no byte is lost between the two. One
     /// writer at a time; blocks on the disk only. `Ok(0)` is the end of the pipe.
     ///

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::pipe2;
 use tokio::net::unix::pipe;
@@ -24,6 +24,24 @@ pub fn output() -> io::Result<Pipe> {
     fchmod(&theirs, Mode::from_bits_truncate(0o222))?;
     let kept = ours.try_clone()?;
     Ok(Pipe { ours: receiver(ours)?, theirs, kept })
+}
+
+/// A pipe that a command reads.
+#[derive(Debug)]
+pub struct InputPipe {
+    pub ours: OwnedFd,
+    pub theirs: OwnedFd,
+    pub kept: OwnedFd,
+}
+
+/// The writing ends do not block.
+pub fn input() -> io::Result<InputPipe> {
+    let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
+    // Whoever is inside may open the reading end by name, as `/dev/stdin`, and nobody the writing end.
+    fchmod(&theirs, Mode::from_bits_truncate(0o444))?;
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let kept = ours.try_clone()?;
+    Ok(InputPipe { ours, theirs, kept })
 }
 
 /// The reading end of a pipe, as PID 1 kept it or as it was made.

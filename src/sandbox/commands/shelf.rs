@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::command::Command;
 use super::foreground::{Event, Stream};
+use super::interactive::{self, Blueprint, Interactive};
 use super::label::{Kind, Label};
 use super::output_file::OutputFile;
 use super::session::Session;
@@ -21,6 +22,9 @@ use crate::sandbox::{ExecError, Execution, FoundExecution, Inside, Job, Order, P
 
 /// Commands that have ended and can still be asked for; each costs PID 1 a label, and one in the background a file.
 const REMEMBERED: usize = 1000;
+
+/// Interactive processes of one sandbox at a time; each costs the daemon and PID 1 up to three descriptors.
+const MOST_INTERACTIVE: usize = 500;
 
 /// What to run.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub struct Shelf {
     /// In the order of their start.
     order: Mutex<VecDeque<ExecId>>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    interactive: Mutex<HashMap<ExecId, Arc<Interactive>>>,
 }
 
 impl Shelf {
@@ -55,13 +60,19 @@ impl Shelf {
     pub(super) async fn find(inside: Inside, dir: PathBuf, keep: u64) -> Result<Self, ExecError> {
         let found = inside.executions().await?;
         let sessions = Mutex::new(Session::find_all(&dir));
-        let shelf = Self { inside, dir, keep, commands: Mutex::default(), order: Mutex::default(), sessions };
-        let mut commands = Vec::new();
+        let (commands, order, interactive) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let mut shelf = Self { inside, dir, keep, commands, order, sessions, interactive };
+        let (mut commands, mut interactive) = (Vec::new(), interactive::Found::new());
         for FoundExecution { label, execution } in found {
-            if let Some(label) = Label::from_text(&label) {
-                commands.push((label.started_unix_nanos, shelf.take_over(label, execution).await?));
+            match Label::from_text(&label) {
+                Some(Label { kind: kind @ (Kind::Terminal | Kind::Piped), .. }) => {
+                    interactive.insert(execution.id().clone(), (kind, execution));
+                }
+                Some(label) => commands.push((label.started_unix_nanos, shelf.take_over(label, execution).await?)),
+                None => {}
             }
         }
+        shelf.interactive = Mutex::new(Interactive::find_all(&shelf.dir, &shelf.inside, interactive).await?);
         commands.sort_by_key(|(started, _)| *started);
         commands.into_iter().for_each(|(_, command)| shelf.remember(command));
         Ok(shelf)
@@ -70,7 +81,7 @@ impl Shelf {
     /// Goes on reading what nobody reads since the daemon that had started it ended.
     async fn take_over(&self, label: Label, execution: Execution) -> Result<Command, ExecError> {
         let kind = label.kind;
-        let kept = if kind == Kind::Terminal { Vec::new() } else { execution.kept().await? };
+        let kept = execution.kept().await?;
         let mut readers = Vec::new();
         for pipe in kept {
             readers.push(pipes::receiver(pipe).map_err(io_failed)?);
@@ -206,6 +217,39 @@ impl Shelf {
                 drop(std::fs::remove_file(self.output_path(&id)));
             }
         }
+    }
+
+    /// Prepares an interactive process, which begins with its first client.
+    ///
+    /// # Errors
+    /// When there are too many, or the disk is full.
+    pub fn open_interactive(&self, blueprint: Blueprint) -> Result<Arc<Interactive>, ExecError> {
+        let mut all = lock(&self.interactive);
+        if all.len() >= MOST_INTERACTIVE {
+            // Somebody has not deleted what has ended.
+            let idle = all.iter().find(|(_, process)| process.is_idle()).map(|(id, _)| id.clone());
+            let idle = idle.and_then(|id| all.remove(&id));
+            idle.ok_or_else(|| {
+                ExecError::Host(format!(
+                    "{MOST_INTERACTIVE} interactive processes run; delete those that are no longer needed"
+                ))
+            })?
+            .close();
+        }
+        let process = Interactive::make(&self.dir, self.inside.clone(), blueprint).map_err(io_failed)?;
+        all.insert(process.id().clone(), Arc::clone(&process));
+        Ok(process)
+    }
+
+    #[must_use]
+    pub fn interactive(&self, id: &ExecId) -> Option<Arc<Interactive>> {
+        lock(&self.interactive).get(id).cloned()
+    }
+
+    /// Ends an interactive process; false when there is none of this id.
+    pub fn close_interactive(&self, id: &ExecId) -> bool {
+        let process = lock(&self.interactive).remove(id);
+        process.inspect(|process| process.close()).is_some()
     }
 
     fn output_path(&self, id: &ExecId) -> PathBuf {

@@ -75,6 +75,8 @@ impl Reins for Processes {
 
     fn release(&self, _id: &ExecId) {}
 
+    fn release_last(&self, _id: &ExecId) {}
+
     fn forget(&self, _id: &ExecId) {}
 
     async fn kept(&self, _id: &ExecId) -> Result<Vec<OwnedFd>, ExecError> {

@@ -58,6 +58,10 @@ impl Reins for GuestReins {
         drop(self.0.release(id));
     }
 
+    fn release_last(&self, id: &ExecId) {
+        drop(self.0.release_last(id));
+    }
+
     fn forget(&self, id: &ExecId) {
         // A PID 1 that is gone has forgotten everything.
         drop(self.0.forget(id));

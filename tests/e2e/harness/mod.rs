@@ -8,6 +8,7 @@ mod image;
 mod oracle;
 mod sandbox;
 mod wait;
+mod websocket;
 
 pub use able::unified;
 pub use daemon::Daemon;

@@ -20,6 +20,13 @@ pub fn parse(fields: &Fields<'_>, mut program: Program) -> Result<CommandRequest
     let (argv, otherwise, content) = argv(fields)?;
     program.process.argv = argv;
     program.otherwise = otherwise;
+    surroundings(fields, &mut program)?;
+    let request = Request { content, program, timeout: timeout(fields)? };
+    Ok(CommandRequest { background: fields.boolean("background")?, request })
+}
+
+/// Directory, user and variables, where they are given.
+pub fn surroundings(fields: &Fields<'_>, program: &mut Program) -> Result<(), ApiError> {
     if let Some(cwd) = fields.text("cwd")?.filter(|cwd| !cwd.is_empty()) {
         cwd.clone_into(&mut program.process.cwd);
     }
@@ -32,8 +39,7 @@ pub fn parse(fields: &Fields<'_>, mut program: Program) -> Result<CommandRequest
         }
         program.overrides.push(format!("{name}={value}"));
     }
-    let request = Request { content, program, timeout: timeout(fields)? };
-    Ok(CommandRequest { background: fields.boolean("background")?, request })
+    Ok(())
 }
 
 type Argv = (Vec<String>, Option<Vec<String>>, String);
@@ -57,10 +63,16 @@ fn argv(fields: &Fields<'_>) -> Result<Argv, ApiError> {
             ));
         }
     };
+    words(&argv)?;
+    Ok((argv, otherwise, content))
+}
+
+/// Refuses what cannot be executed whatever is there.
+pub fn words(argv: &[String]) -> Result<(), ApiError> {
     if argv.iter().any(|word| word.contains('\0')) || argv.first().is_some_and(String::is_empty) {
         return Err(invalid("The command has a NUL byte in it, or an empty program name."));
     }
-    Ok((argv, otherwise, content))
+    Ok(())
 }
 
 fn user(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
@@ -70,7 +82,14 @@ fn user(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
         }
         id => Ok(id),
     };
-    match (id("uid")?, id("gid")?) {
+    let ids = (id("uid")?, id("gid")?);
+    if let Some(user) = fields.text("user")?.filter(|user| !user.is_empty()) {
+        if ids != (None, None) || user.contains('\0') {
+            return Err(invalid("user is a name or a number, with :group behind it if need be, and stands alone."));
+        }
+        return Ok(Some(user.to_owned()));
+    }
+    match ids {
         (None, Some(_)) => Err(invalid("gid needs a uid beside it.")),
         (uid, None) => Ok(uid.map(|uid| uid.to_string())),
         (Some(uid), Some(gid)) => Ok(Some(format!("{uid}:{gid}"))),
