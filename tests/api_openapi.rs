@@ -54,6 +54,10 @@ fn routes_in(source: &str, prefix: &str) -> BTreeSet<String> {
 fn every_route_of_the_router_is_described() {
     let mut routes = routes_in(include_str!("../src/api/router.rs"), "");
     routes.extend(routes_in(include_str!("../src/api/execd/mod.rs"), "/sandboxes/{id}/proxy/44772"));
+    for place in ["", "/v1/filesystem/{uid}/{gid}"] {
+        let place = format!("/sandboxes/{{id}}/proxy/44772{place}");
+        routes.extend(routes_in(include_str!("../src/api/execd/files/mod.rs"), &place));
+    }
     assert!(routes.len() > 30, "the router was read: {routes:?}");
     let document = schema::document();
     let described: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();

@@ -1,11 +1,12 @@
 //! Looks at a sandbox from inside, for the tests of isolation: `probe posture` prints what this process has and sees,
 //! `probe attempts` tries what a sandbox must not be able to do and prints what the kernel said. `probe exhaust`
-//! takes what a user can use up, and keeps it until it is killed. JSON on standard output.
+//! takes what a user can use up, and keeps it until it is killed. `probe swap A B` has two names change places for ever. JSON on standard output.
 
 mod attempts;
 mod exhaust;
 mod posture;
 mod raw;
+mod swap;
 
 use std::io::Write;
 
@@ -19,9 +20,13 @@ fn main() {
             kept = terminals;
             found
         }
+        Some("swap") => {
+            let mut names = std::env::args().skip(2);
+            swap::forever(&names.next().unwrap_or_default(), &names.next().unwrap_or_default())
+        }
         // By itself, because a kernel without these calls ends a process that makes one.
         Some("i386") => serde_json::json!(raw::by_interrupt()),
-        _ => serde_json::json!("probe posture|attempts|exhaust|i386"),
+        _ => serde_json::json!("probe posture|attempts|exhaust|swap|i386"),
     };
     drop(writeln!(std::io::stdout(), "{found}"));
     while !kept.is_empty() {

@@ -14,6 +14,7 @@
 
 mod exec;
 mod executable;
+pub mod files;
 mod identity;
 mod log;
 mod rootfs;

@@ -3,7 +3,9 @@
 //! The files belong to the image, so they are read as what they are: anything. Only regular files count, only their
 //! first MiB is read, and a number must be an id that exists in a sandbox (0 to 65,535).
 
+use std::collections::HashMap;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 const MAX_BYTES: u64 = 1 << 20;
@@ -96,6 +98,75 @@ fn memberships(user: &str, primary: u32, group: &str) -> Vec<u32> {
     groups
 }
 
+/// The names of a sandbox's users and groups, as its files have them now.
+#[derive(Debug)]
+pub struct Names {
+    passwd: String,
+    group: String,
+    /// By number, so that a list of many files is told in one pass.
+    users: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+}
+
+impl Names {
+    #[must_use]
+    pub fn read() -> Self {
+        Self::of(read_database("/etc/passwd"), read_database("/etc/group"))
+    }
+
+    fn of(passwd: String, group: String) -> Self {
+        let (users, groups) = (by_number(&passwd), by_number(&group));
+        Self { passwd, group, users, groups }
+    }
+
+    /// The name, or else the number.
+    #[must_use]
+    pub fn user(&self, id: u32) -> String {
+        self.users.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    #[must_use]
+    pub fn group(&self, id: u32) -> String {
+        self.groups.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    /// # Errors
+    /// A sentence, when it is neither a name that is known nor an id.
+    pub fn user_id(&self, name: &str) -> Result<u32, String> {
+        let unknown = || format!("user {name:?} is neither in the sandbox's /etc/passwd nor an id of 0 to 65535");
+        let entry = self.passwd.lines().find_map(|line| named(line, name));
+        entry.or_else(|| number(name)).ok_or_else(unknown)
+    }
+
+    /// # Errors
+    /// As [`user_id`](Self::user_id).
+    pub fn group_id(&self, name: &str) -> Result<u32, String> {
+        let unknown = || format!("group {name:?} is neither in the sandbox's /etc/group nor an id of 0 to 65535");
+        let entry = self.group.lines().find_map(|line| named(line, name));
+        entry.or_else(|| number(name)).ok_or_else(unknown)
+    }
+}
+
+/// The number of a line of either file, if it is of this name.
+fn named(line: &str, name: &str) -> Option<u32> {
+    let mut fields = line.split(':');
+    (fields.next() == Some(name)).then(|| number(fields.nth(1)?)).flatten()
+}
+
+/// Of several names for one number, the first counts.
+fn by_number(database: &str) -> HashMap<u32, String> {
+    /// Longer names than any system makes.
+    const NAME_CHARS: usize = 256;
+    let mut names = HashMap::new();
+    for line in database.lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1).and_then(number)) {
+            names.entry(id).or_insert_with(|| name.chars().take(NAME_CHARS).collect());
+        }
+    }
+    names
+}
+
 /// A plain decimal id that a sandbox has: no sign, no space, no wrap-around.
 fn number(text: &str) -> Option<u32> {
     let plain = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -109,9 +180,7 @@ fn read_database(path: &str) -> String {
         return String::new();
     };
     // A link to a file of /proc must not be believed: its content is not the image's.
-    let in_proc =
-        nix::sys::statfs::fstatfs(&file).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC);
-    if in_proc || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    if crate::sys::is_of_kernel(file.as_fd()) || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return String::new();
     }
     let mut bytes = Vec::new();
@@ -142,6 +211,17 @@ mod tests {
         assert_eq!(ids("1000"), Ok((1000, 0, vec![0])));
         assert_eq!(ids("1000:1000"), Ok((1000, 1000, vec![1000])));
         assert_eq!(resolve_in("web", PASSWD, GROUP).map(|who| who.home), Ok("/var/www".to_owned()));
+    }
+
+    #[test]
+    fn files_are_told_of_by_name_and_by_number() {
+        let names = Names::of(PASSWD.to_owned(), GROUP.to_owned());
+        assert_eq!((names.user(33), names.group(99), names.user(77)), ("web".into(), "extra".into(), "77".into()));
+        assert_eq!((names.user_id("web"), names.group_id("web"), names.group_id("7")), (Ok(33), Ok(34), Ok(7)));
+        for unknown in ["", "bad", "short", "70000", "-1", "nobody"] {
+            assert!(names.user_id(unknown).is_err(), "{unknown}");
+        }
+        assert!(names.group_id("huge").is_err());
     }
 
     #[test]

@@ -128,6 +128,11 @@ impl ApiError {
         }
     }
 
+    /// What is wrong, for a refusal with another code.
+    pub fn into_message(self) -> String {
+        self.message
+    }
+
     #[cfg(test)]
     pub fn status(&self) -> StatusCode {
         self.status

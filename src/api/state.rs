@@ -12,6 +12,7 @@ use super::access::{Access, Secret};
 use super::auth::Auth;
 use crate::image::ImageStore;
 use crate::sandbox::commands::Commands;
+use crate::sandbox::files::Files;
 use crate::sandbox::logs::Logs;
 use crate::sandbox::{ProbePorts, Sandboxes};
 
@@ -23,6 +24,7 @@ pub struct ApiState {
     pub logs: Arc<Logs>,
     pub commands: Arc<Commands>,
     pub probe_ports: Arc<ProbePorts>,
+    pub files: Arc<Files>,
     pub auth: Auth,
     /// Until it is set, tokens are good for as long as this process lives.
     pub access: Arc<Access>,
@@ -74,6 +76,7 @@ impl ApiState {
             auth,
             access,
             proxy_timeout: PROXY_TIMEOUT,
+            files: Arc::default(),
             version,
             sandbox_metrics: true,
             counters,

@@ -1,11 +1,13 @@
 //! Descriptors that come out of a sandbox: they may be anything, and none may make the daemon wait.
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat, makedev};
 
 use super::GuestError;
+use crate::sys;
 
 /// The device number of every terminal's master (`Documentation/admin-guide/devices.txt`).
 const MULTIPLEXER: (u64, u64) = (5, 2);
@@ -18,6 +20,22 @@ pub fn check_terminal(fd: Option<OwnedFd>) -> Result<Option<OwnedFd>, GuestError
 /// Pipes, sockets and masters of terminals, made not to block; empty when one is anything else.
 pub fn check_all(fds: Vec<OwnedFd>) -> Vec<OwnedFd> {
     if fds.iter().all(|fd| (is_stream(fd) || is_terminal(fd)) && unblock(fd)) { fds } else { Vec::new() }
+}
+
+/// A regular file that can be read or written, and is none of the kernel's: then nothing that is done with it waits for
+/// anybody inside.
+pub fn check_file(fd: OwnedFd) -> Result<File, GuestError> {
+    let regular = fstat(&fd).is_ok_and(|found| {
+        let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+        kind == SFlag::S_IFREG
+    });
+    let flags = fcntl(&fd, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    let usable = flags.is_ok_and(|flags| !flags.intersects(OFlag::O_PATH | OFlag::O_APPEND));
+    if regular && usable && !sys::is_of_kernel(fd.as_fd()) {
+        Ok(File::from(fd))
+    } else {
+        Err(GuestError::WrongDescriptor)
+    }
 }
 
 fn is_stream(fd: &OwnedFd) -> bool {
@@ -48,7 +66,7 @@ mod tests {
         let zero = OwnedFd::from(std::fs::File::open("/dev/zero").expect("a device"));
         assert!(check_terminal(Some(zero.try_clone().expect("a copy"))).is_err());
         assert!(check_all(vec![ours, zero]).is_empty());
-        let memory = crate::sys::memfd(c"x", b"").expect("a file");
+        let memory = sys::memfd(c"x", b"").expect("a file");
         assert!(check_all(vec![memory]).is_empty());
     }
 }

@@ -6,6 +6,7 @@
 
 mod descriptor;
 mod execs;
+mod servant;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +24,7 @@ use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report, StepFailure};
 use crate::sys::{self, SyscallError};
 
 pub use execs::{Begun, Ended};
+pub use servant::Servant;
 
 /// How long a launch may take; what takes longer hangs.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(30);
@@ -37,13 +39,13 @@ pub enum GuestError {
     Call(#[from] SyscallError),
     #[error("watch PID 1: {0}")]
     Watch(#[from] io::Error),
-    #[error("hear from PID 1: it ended without a word")]
+    #[error("hear from the sandbox: it ended without a word")]
     Gone,
-    #[error("hear from PID 1: nothing in {0:?}")]
+    #[error("hear from the sandbox: nothing in {0:?}")]
     Deadline(Duration),
-    #[error("trust PID 1: it sent something out of turn")]
+    #[error("trust the sandbox: it sent something out of turn")]
     OutOfTurn,
-    #[error("trust PID 1: it handed out a descriptor of another kind")]
+    #[error("trust the sandbox: it handed out a descriptor of another kind")]
     WrongDescriptor,
     #[error("trust PID 1: it is not the process that was recorded ({0})")]
     Imposter(&'static str),

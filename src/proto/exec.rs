@@ -25,10 +25,9 @@ pub struct ExecPlan {
 #[serde(rename_all = "snake_case")]
 pub enum Job {
     Program(Box<Program>),
-    /// Serve requests for files on descriptor 3, as this user (`user[:group]`).
-    Files {
-        user: String,
-    },
+    /// Serve [requests for files](super::FileRequest) on descriptor 3, with the user, the directory and the environment
+    /// of this program.
+    Files(Box<Program>),
 }
 
 /// A program with what only the inside of the sandbox can decide.

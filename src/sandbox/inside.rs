@@ -85,6 +85,17 @@ impl Inside {
         left.unwrap_or(Phase::Terminated)
     }
 
+    /// Resolves when the sandbox does not run any more, be it for a pause, with its state then.
+    pub async fn interrupted(&self) -> Phase {
+        let mut seen = self.seen.clone();
+        let not_running = |seen: &Arc<Snapshot>| seen.removed || seen.sandbox.status.phase != Phase::Running;
+        match seen.wait_for(not_running).await {
+            Ok(seen) if seen.removed => Phase::Terminated,
+            Ok(seen) => seen.sandbox.status.phase,
+            Err(_) => Phase::Terminated,
+        }
+    }
+
     /// Whether it is over, without waiting.
     #[must_use]
     pub fn has_left(&self) -> bool {

@@ -46,6 +46,7 @@ mod execution;
 mod expiry;
 #[cfg(any(test, feature = "fake-host"))]
 pub mod fake;
+pub mod files;
 mod host;
 mod inside;
 pub mod linux;

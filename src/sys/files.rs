@@ -85,3 +85,15 @@ fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     checked(result, || format!("close_range({first}, {last}, 0)"))?;
     Ok(())
 }
+
+/// Whether a file is the kernel's own (proc, sysfs, cgroups, message queues): its content is made while it is read, and
+/// reading it may wait.
+pub fn is_of_kernel(file: BorrowedFd<'_>) -> bool {
+    use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
+    /// `MQUEUE_MAGIC` of the kernel's `ipc/mqueue.c`.
+    const MQUEUE: FsType = FsType(0x1980_0202);
+    fstatfs(file).map_or(true, |found| {
+        let kind = found.filesystem_type();
+        [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, MQUEUE].contains(&kind)
+    })
+}

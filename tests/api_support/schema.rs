@@ -145,8 +145,9 @@ fn is_a(kind: &str, value: &Value) -> bool {
     }
 }
 
-/// `2026-01-02T03:04:05Z` or with six digits behind a point.
+/// `2026-01-02T03:04:05Z`, or with six or nine digits behind a point.
 fn is_time(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    matches!(shape.as_str(), "0000-00-00T00:00:00Z" | "0000-00-00T00:00:00.000000Z")
+    let digits = shape.strip_prefix("0000-00-00T00:00:00").and_then(|rest| rest.strip_suffix('Z'));
+    matches!(digits, Some("" | ".000000" | ".000000000"))
 }

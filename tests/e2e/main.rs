@@ -7,6 +7,7 @@ mod cli;
 mod debian;
 mod disk;
 mod exec;
+mod files;
 mod harness;
 mod hostile_image;
 mod isolation;

@@ -10,16 +10,19 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::MsgFlags;
 
-use super::environment;
+use super::environment::Environment;
 use crate::agent::executable::Executable;
 use crate::agent::step::{Named, Step};
 use crate::agent::user::Identity;
-use crate::agent::{tenant, user};
+use crate::agent::{files, tenant, user};
 use crate::proto::{self, ExecPlan, FailureKind, Job, Process, Program, SeedPlan, StepFailure, WindowSize};
 use crate::sys::{self, Instruction};
 
 /// Descriptors are parked from this number on until they get the numbers that the plan says, which are below it.
 const PARKED: RawFd = 64;
+
+/// Where a file servant has its socket.
+const FILES: RawFd = 3;
 
 /// What the child of a fork has.
 #[derive(Debug)]
@@ -38,9 +41,7 @@ pub fn live(birth: Birth<'_>, word: OwnedFd) -> ! {
         let failure = grow_up(birth, &word).unwrap_or_else(|failure| failure);
         drop(sys::send(word.as_fd(), &proto::encode(&failure), &[], MsgFlags::empty()));
     }
-    // Nothing of the parent's copied state may run at exit.
-    nix::sys::signal::raise(nix::sys::signal::SIGKILL).ok();
-    std::process::exit(127)
+    end()
 }
 
 fn grow_up(birth: Birth<'_>, word: &OwnedFd) -> Step<StepFailure> {
@@ -66,13 +67,27 @@ fn grow_up(birth: Birth<'_>, word: &OwnedFd) -> Step<StepFailure> {
             place(&sources, &plan.targets)?;
             Ok(execute(&executables))
         }
-        Job::Files { user } => {
-            let who = user::resolve(user).step_of(FailureKind::User, "find the user")?;
+        Job::Files(program) => {
+            let who = user::resolve(&program.process.user).step_of(FailureKind::User, "find the user")?;
             tenant::drop_privileges(seed, &who)?;
             place(&sources, &plan.targets)?;
-            Err("file servants are not built in").step("serve files")
+            serve_files(program, &who)
         }
     }
+}
+
+/// Comes back only with a failure. PID 1 hears the end of the conversation, as if a program had been executed.
+fn serve_files(program: &Program, who: &Identity) -> Step<StepFailure> {
+    let socket = sys::adopt_fd(FILES).step("serve files")?;
+    keep_only(vec![FILES])?;
+    files::Servant::new(socket, program, &who.home).serve();
+    end()
+}
+
+/// Nothing of the parent's copied state may run at exit.
+fn end() -> ! {
+    nix::sys::signal::raise(nix::sys::signal::SIGKILL).ok();
+    std::process::exit(127)
 }
 
 fn keep_only(mut keep: Vec<RawFd>) -> Step<()> {
@@ -115,11 +130,11 @@ fn place(sources: &[OwnedFd], targets: &[RawFd]) -> Step<()> {
 }
 
 fn prepare(program: &Program, who: &Identity, has_terminal: bool) -> Step<Vec<Executable>> {
-    let env = environment::assemble(program, &who.home, has_terminal);
+    let env = Environment::assemble(program, &who.home, has_terminal);
     let (kind, step) = (FailureKind::WorkingDirectory, "find the working directory");
-    let cwd = environment::directory(&program.process.cwd, &env).step_of(kind, step)?;
+    let cwd = env.path(&program.process.cwd).step_of(kind, step)?;
     tenant::enter_working_directory(&cwd)?;
-    let env: Vec<String> = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let env = env.entries();
     let argvs = [Some(&program.process.argv), program.otherwise.as_ref()].into_iter().flatten();
     let executable = |argv: &Vec<String>| {
         let (user, cwd) = (program.process.user.clone(), cwd.clone());

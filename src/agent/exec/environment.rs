@@ -10,20 +10,44 @@ use crate::proto::Program;
 /// An environment file is a few lines; more than this is not read.
 const MAX_BYTES: u64 = 256 << 10;
 
-type Environment = BTreeMap<String, String>;
+type Variables = BTreeMap<String, String>;
 
-/// The variables of the process, those of the file over them, and the request's over both.
-pub fn assemble(program: &Program, home: &str, has_terminal: bool) -> Environment {
-    let mut env = Environment::from([("HOME".to_owned(), home.to_owned())]);
-    if has_terminal {
-        env.insert("TERM".to_owned(), "xterm-256color".to_owned());
+/// The variables of a process.
+#[derive(Debug)]
+pub struct Environment(Variables);
+
+impl Environment {
+    /// The variables of the process, those of the file over them, and the request's over both.
+    pub fn assemble(program: &Program, home: &str, has_terminal: bool) -> Self {
+        let mut env = Variables::from([("HOME".to_owned(), home.to_owned())]);
+        if has_terminal {
+            env.insert("TERM".to_owned(), "xterm-256color".to_owned());
+        }
+        env.extend(program.process.env.iter().filter_map(|entry| pair(entry)));
+        if let Some(path) = &program.env_file {
+            overlay(&mut env, &read(path));
+        }
+        env.extend(program.overrides.iter().filter_map(|entry| pair(entry)));
+        Self(env)
     }
-    env.extend(program.process.env.iter().filter_map(|entry| pair(entry)));
-    if let Some(path) = &program.env_file {
-        overlay(&mut env, &read(path));
+
+    /// The path that a request names: `~` at its start and variables are replaced.
+    ///
+    /// # Errors
+    /// A sentence that names the variable which is not set.
+    pub fn path(&self, path: &str) -> Result<String, String> {
+        let home = self.0.get("HOME").map_or("/", String::as_str);
+        let path = match path.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
+            _ => path.to_owned(),
+        };
+        expand(&path, &self.0, &|name| Err(format!("variable ${name} in path {path:?} is not set")))
     }
-    env.extend(program.overrides.iter().filter_map(|entry| pair(entry)));
-    env
+
+    /// `NAME=value` of each.
+    pub fn entries(&self) -> Vec<String> {
+        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
 }
 
 fn pair(entry: &str) -> Option<(String, String)> {
@@ -45,7 +69,7 @@ fn read(path: &str) -> String {
 
 /// `NAME=value` lines; `#` begins a comment line. A value in single quotes stands for itself; otherwise variables are
 /// replaced, and a pair of double quotes around it is taken off.
-fn overlay(env: &mut Environment, text: &str) {
+fn overlay(env: &mut Variables, text: &str) {
     for line in text.lines() {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -59,7 +83,7 @@ fn overlay(env: &mut Environment, text: &str) {
     }
 }
 
-fn unquote(value: &str, env: &Environment) -> String {
+fn unquote(value: &str, env: &Variables) -> String {
     if let Some(inner) = value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
         // How a shell writes a single quote within single quotes.
         return inner.replace(r"'\''", "'");
@@ -68,20 +92,7 @@ fn unquote(value: &str, env: &Environment) -> String {
     expand(inner, env, &|_| Ok(String::new())).unwrap_or_default()
 }
 
-/// The directory that a request names: `~` at its start and variables are replaced.
-///
-/// # Errors
-/// A sentence that names the variable which is not set.
-pub fn directory(path: &str, env: &Environment) -> Result<String, String> {
-    let home = env.get("HOME").map_or("/", String::as_str);
-    let path = match path.strip_prefix('~') {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
-        _ => path.to_owned(),
-    };
-    expand(&path, env, &|name| Err(format!("variable ${name} in working directory {path:?} is not set")))
-}
-
-fn expand(text: &str, env: &Environment, missing: &dyn Fn(&str) -> Result<String, String>) -> Result<String, String> {
+fn expand(text: &str, env: &Variables, missing: &dyn Fn(&str) -> Result<String, String>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -131,7 +142,7 @@ mod tests {
             .expect("written");
         let program =
             Program { env_file: Some(path.display().to_string()), ..program(&["A=1", "B=1", "E=x"], &["E=y"]) };
-        let env: Vec<String> = assemble(&program, "/home", true).iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let env = Environment::assemble(&program, "/home", true).entries();
         let expected = ["A=1", "B=file", "C=it's $A", "D=1 file", "E=y", "HOME=/home", "TERM=xterm-256color"];
         assert_eq!(env, expected);
     }
@@ -147,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_expanded_and_an_unset_variable_named() {
-        let env = assemble(&program(&["W=/w"], &[]), "/root", false);
-        assert_eq!(directory("~", &env).as_deref(), Ok("/root"));
-        assert_eq!(directory("~/a", &env).as_deref(), Ok("/root/a"));
-        assert_eq!(directory("$W/${W}$", &env).as_deref(), Ok("/w//w$"));
-        assert_eq!(directory("/~x", &env).as_deref(), Ok("/~x"));
-        assert!(directory("/a/$GONE", &env).is_err_and(|error| error.contains("$GONE")));
+    fn a_path_is_expanded_and_an_unset_variable_named() {
+        let env = Environment::assemble(&program(&["W=/w"], &[]), "/root", false);
+        assert_eq!(env.path("~").as_deref(), Ok("/root"));
+        assert_eq!(env.path("~/a").as_deref(), Ok("/root/a"));
+        assert_eq!(env.path("$W/${W}$").as_deref(), Ok("/w//w$"));
+        assert_eq!(env.path("/~x").as_deref(), Ok("/~x"));
+        assert!(env.path("/a/$GONE").is_err_and(|error| error.contains("$GONE")));
     }
 }

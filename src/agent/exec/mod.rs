@@ -6,6 +6,8 @@
 mod child;
 mod environment;
 
+pub use environment::Environment;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -10,6 +10,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::Id;
 use crate::api::state::ApiState;
 use crate::sandbox::commands::Shelf;
+use crate::sandbox::files::Files;
 use crate::sandbox::{Inside, Program};
 
 /// A sandbox that runs; otherwise the request is refused at once, with its state.
@@ -35,6 +36,11 @@ impl Entered {
         // A command may be the probe.
         self.state.probe_ports.hold(&self.inside).await;
         self.state.commands.of(&self.inside).await.map_err(failure::of)
+    }
+
+    /// The servants for files.
+    pub fn files(&self) -> &Arc<Files> {
+        &self.state.files
     }
 
     /// A program with what every command of the sandbox is given, and no arguments yet.

@@ -6,6 +6,7 @@
 mod command;
 mod entered;
 mod failure;
+mod files;
 mod metrics;
 mod ping;
 mod pty;
@@ -22,6 +23,8 @@ pub use entered::Entered;
 /// Everything below `/sandboxes/{id}/proxy/44772`.
 pub fn router() -> Router<ApiState> {
     Router::new()
+        .merge(files::router())
+        .nest("/v1/filesystem/{uid}/{gid}", files::router())
         .route("/ping", get(ping::ping))
         .route("/metrics", get(metrics::metrics))
         .route("/metrics/watch", get(metrics::watch))

@@ -1,6 +1,6 @@
 //! The routes of images, all our own: a file for each verb.
 
-mod body;
+pub(super) mod body;
 mod import;
 mod inspect;
 mod list;
