@@ -47,10 +47,17 @@ pub enum Command {
     Create(console::create::Create),
 
     /// Run a program in a new sandbox, show its output, and exit with its code
-    #[command(after_help = "Example:\n  bivouac run bivouac/base --rm -- sh -c 'echo hello; exit 3'\n\n\
+    #[command(after_help = "Examples:\n  bivouac run bivouac/base --rm -- sh -c 'echo hello; exit 3'\n  \
+                            bivouac run -it --rm bivouac/base -- sh\n\n\
                             Exit code: the program's; 128+N when signal N ended it; 125 an error of bivouac; \
                             126 the program cannot be executed; 127 it was not found.")]
     Run(console::run::Run),
+
+    /// Run a program in a sandbox that is there, and exit with its code
+    #[command(after_help = "Examples:\n  bivouac exec web -- ls -l /\n  bivouac exec -it web -- sh\n  \
+                            tar c . | bivouac exec -i web -w /tmp -- tar x\n\n\
+                            Exit code: as that of run.")]
+    Exec(console::exec::Exec),
 
     /// List the sandboxes
     #[command(visible_alias = "ls")]
@@ -186,7 +193,7 @@ pub fn perform(cli: &Cli) -> u8 {
             console::complain(&failure);
         }
         // `run` answers with the codes of its program, among which 1 is common.
-        if matches!(cli.command, Command::Run(_)) { console::run::OUR_ERROR } else { 1 }
+        if matches!(cli.command, Command::Run(_) | Command::Exec(_)) { console::run::OUR_ERROR } else { 1 }
     })
 }
 
@@ -202,6 +209,7 @@ fn ask_daemon(remote: &Remote, command: &Command) -> Result<u8, Failure> {
 async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
     let done = match command {
         Command::Run(args) => return console::run::run(client, args).await,
+        Command::Exec(args) => return console::exec::exec(client, args).await,
         Command::Create(args) => console::create::create(client, args).await,
         Command::List(args) => console::list::list(client, args).await,
         Command::Get(args) => console::get::get(client, args).await,
@@ -247,6 +255,9 @@ mod tests {
             "bivouac image rm a:1",
             "bivouac create a --name n --env K=V --env L=W --cpu 500m --memory 512Mi --timeout 30m --metadata K=V -- sh -c ls",
             "bivouac run a --rm --timeout none -- sh",
+            "bivouac run -it --rm -w /tmp a -- sh",
+            "bivouac exec a -- ls -l",
+            "bivouac exec -it -e K=V -w /tmp -u 1:2 a -- sh -c ls",
             "bivouac --host unix:/a list --json",
             "bivouac list --host tcp:127.0.0.1:80",
             "bivouac get a --json",
@@ -267,9 +278,15 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_a_usage_error() {
-        for line in
-            ["bivouac", "bivouac rm", "bivouac renew a", "bivouac create a --timeout 5", "bivouac list --host /a"]
-        {
+        for line in [
+            "bivouac",
+            "bivouac rm",
+            "bivouac exec a",
+            "bivouac exec a ls",
+            "bivouac renew a",
+            "bivouac create a --timeout 5",
+            "bivouac list --host /a",
+        ] {
             assert_eq!(parse(line).map(|_| ()).expect_err(line).exit_code(), 2, "{line}");
         }
     }

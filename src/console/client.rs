@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::websocket::{self, WebSocket};
 use super::{Address, Failure};
 
 /// The body of a request: bytes that are there, or a stream that may fail.
@@ -106,6 +107,14 @@ impl Client {
         let answer = self.send(&call, body, Some("application/octet-stream")).await?;
         let body = whole(answer, &call.action).await?;
         read(&body, call.action)
+    }
+
+    /// Opens a WebSocket.
+    ///
+    /// # Errors
+    /// When the daemon is not there, or says no.
+    pub(super) async fn websocket(&self, path: &str, action: &str) -> Result<WebSocket, Failure> {
+        websocket::open(&self.address, self.key.as_ref(), path, action).await
     }
 
     async fn send(&self, call: &Call, body: Body, kind: Option<&'static str>) -> Result<Response<Incoming>, Failure> {

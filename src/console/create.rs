@@ -65,8 +65,16 @@ pub async fn create(client: &Client, args: &Create) -> Result<(), Failure> {
 /// When the daemon refuses.
 pub async fn submit(client: &Client, args: &Create) -> Result<Sandbox, Failure> {
     let entrypoint = command::of(client, &args.image, &args.command).await?;
+    submit_with(client, args, &entrypoint).await
+}
+
+/// The same with another program than the one that was given.
+///
+/// # Errors
+/// When the daemon refuses.
+pub async fn submit_with(client: &Client, args: &Create, entrypoint: &[String]) -> Result<Sandbox, Failure> {
     let call = Call::new(Method::POST, "/v1/sandboxes", format!("create a sandbox of {}", args.image));
-    client.json(call.with(request(args, &entrypoint))).await
+    client.json(call.with(request(args, entrypoint))).await
 }
 
 fn request(args: &Create, entrypoint: &[String]) -> Value {
@@ -112,7 +120,10 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// Parses `K=V`, or `K` for a variable that is set here.
-fn variable(text: &str) -> Result<(String, String), String> {
+///
+/// # Errors
+/// When there is no key, or no such variable.
+pub fn variable(text: &str) -> Result<(String, String), String> {
     if text.is_empty() || text.contains('=') {
         return pair(text);
     }

@@ -9,6 +9,7 @@ mod command;
 pub mod create;
 pub mod doctor;
 mod duration;
+pub mod exec;
 mod failure;
 mod find;
 mod frames;
@@ -25,6 +26,9 @@ pub mod run;
 mod screen;
 mod signals;
 pub mod stats;
+mod take_part;
+mod terminal;
+mod websocket;
 mod wire;
 
 pub use address::{Address, InvalidAddress};

@@ -1,17 +1,24 @@
 //! `bivouac run`: a sandbox in the foreground, as if its program ran right here.
 
 use clap::Args;
+use hyper::Method;
+use serde_json::json;
 
 use super::attend::attend;
+use super::client::Call;
 use super::create::{self, Create};
+use super::exec::{self, Interaction, Program};
 use super::signals::Signals;
 use super::wire::Status;
-use super::{Client, Failure, rm, screen};
+use super::{Client, Failure, command, rm, screen};
 
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
     pub create: Create,
+
+    #[command(flatten)]
+    pub ours: Interaction,
 
     /// Remove the sandbox when its program has ended
     #[arg(long)]
@@ -25,12 +32,18 @@ const NOT_FOUND: u8 = 127;
 /// What a shell shows for SIGKILL, by which the daemon ends a sandbox.
 const KILLED: u8 = 128 + 9;
 
+/// What a sandbox runs while its program, which takes our input, runs beside it.
+const IDLE: [&str; 3] = ["tail", "-f", "/dev/null"];
+
 /// Creates the sandbox, stays until its end, and returns the exit code for this process.
 ///
 /// # Errors
 /// When the daemon refuses or goes away.
 pub async fn run(client: &Client, args: &Run) -> Result<u8, Failure> {
     let mut signals = Signals::catch()?;
+    if args.ours.asks_for_anything() {
+        return take_part(client, args).await;
+    }
     let sandbox = create::submit(client, &args.create).await?;
     let ended = attend(client, &sandbox, &mut signals).await;
     if args.rm {
@@ -39,6 +52,30 @@ pub async fn run(client: &Client, args: &Run) -> Result<u8, Failure> {
     let status = ended?;
     explain(&sandbox.id, &status);
     Ok(exit_code(&status))
+}
+
+/// The same with our input, a terminal or a directory: the program runs beside an idle one, and the sandbox ends with it.
+async fn take_part(client: &Client, args: &Run) -> Result<u8, Failure> {
+    args.ours.check()?;
+    let command = command::of(client, &args.create.image, &args.create.command).await?;
+    let sandbox = create::submit_with(client, &args.create, &IDLE.map(str::to_owned)).await?;
+    let ended = if sandbox.status.is_over() {
+        explain(&sandbox.id, &sandbox.status);
+        screen::note("bivouac: with -i, -t and -w, the image must have `tail`, which keeps the sandbox there");
+        Ok(OUR_ERROR)
+    } else {
+        let program = Program { command: &command, env: &[], user: None, ours: &args.ours };
+        exec::in_sandbox(client, &sandbox.id, &program).await
+    };
+    if args.rm {
+        rm::by_id(client, &sandbox.id).await.or_else(already_gone)?;
+    } else {
+        let path = format!("/v1/sandboxes/{}/signal", sandbox.id);
+        let call = Call::new(Method::POST, path, format!("end sandbox {}", sandbox.id));
+        // One that has ended already needs no signal.
+        drop(client.done(call.with(json!({ "signal": "SIGKILL" }))).await);
+    }
+    ended
 }
 
 fn already_gone(failure: Failure) -> Result<(), Failure> {

@@ -35,7 +35,7 @@ pub use process::{
     set_parent_death_signal, set_resource_limit, wait_any,
 };
 pub use seccomp::{Instruction, install_filter};
-pub use terminal::{Terminal, open_terminal, set_window_size, signal_foreground, take_terminal};
+pub use terminal::{Terminal, open_terminal, set_window_size, signal_foreground, take_terminal, window_size};
 #[cfg(feature = "daemon")]
 pub use watch::{watch, watch_readable};
 pub use xattr::set_xattr;

@@ -44,6 +44,15 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> Res
     Ok(())
 }
 
+/// Columns and rows.
+pub fn window_size(terminal: BorrowedFd<'_>) -> Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes a winsize, which lives across the call.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    checked(libc::c_long::from(result), || "ioctl(TIOCGWINSZ)".to_owned())?;
+    Ok((size.ws_col, size.ws_row))
+}
+
 /// Sends SIGINT, SIGQUIT or SIGTSTP to the foreground process group, as the keys do.
 pub fn signal_foreground(master: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: TIOCSIG takes the signal by value.

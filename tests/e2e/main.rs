@@ -7,6 +7,7 @@ mod cli;
 mod debian;
 mod disk;
 mod exec;
+mod exec_cli;
 mod files;
 mod harness;
 mod hostile_image;

@@ -231,6 +231,21 @@ fn a_reader_that_falls_behind_is_told_where_it_goes_on() {
 }
 
 #[test]
+fn a_program_that_waits_for_its_reader_loses_nothing() {
+    let Some(daemon) = Daemon::start("a_program_that_waits_for_its_reader_loses_nothing") else { return };
+    let sandbox = daemon.sleeper();
+    let (size, ahead) = (40_000_000, 8 << 20);
+    let argv = json!(["head", "-c", size.to_string(), "/dev/zero"]);
+    let session = sandbox.open_pty(&json!({"argv": argv, "wait_for_reader": true}));
+    let mut client = daemon.attach(&sandbox, &session, "pty=0&streams=1");
+    let written = || status(&daemon, &sandbox, &session)["output_offset"].as_u64().unwrap_or_default();
+    until("it waits", || if written() >= ahead { Ok(()) } else { Err(written().to_string()) });
+    assert!(written() < 16 << 20 && status(&daemon, &sandbox, &session)["running"] == true);
+    assert_eq!(client.exit_code(), 0);
+    assert_eq!((client.out.len(), client.offset), (size, Some(0)), "nothing was passed over");
+}
+
+#[test]
 fn a_pause_is_waited_for_and_an_end_is_told() {
     let Some(daemon) = Daemon::start("a_pause_is_waited_for_and_an_end_is_told") else { return };
     let sandbox = daemon.sleeper();
