@@ -75,14 +75,18 @@ impl Inside {
         self.shared.host.executions(&self.id).await
     }
 
-    /// Resolves when the sandbox is being removed or has ended, with its state then. A pause does not count.
+    /// Resolves when the sandbox is being removed or has ended, with its state then. A pause does not count, and neither does
+    /// the end of the daemon: the sandbox goes on then, and so must everything that is kept for it.
     pub async fn left(&self) -> Phase {
         let mut seen = self.seen.clone();
         let over = |seen: &Arc<Snapshot>| {
             seen.removed || matches!(seen.sandbox.status.phase, Phase::Stopping | Phase::Terminated | Phase::Failed)
         };
         let left = seen.wait_for(over).await.map(|seen| seen.sandbox.status.phase);
-        left.unwrap_or(Phase::Terminated)
+        match left {
+            Ok(phase) => phase,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Resolves when the sandbox does not run any more, be it for a pause, with its state then.

@@ -98,6 +98,8 @@ fn signals_reach_the_program_and_a_restart_is_sat_out() {
     }
     let expected: String = (0..3000).map(|number| format!("{number}\n")).collect();
     assert!(seen == expected.as_bytes(), "{}", String::from_utf8_lossy(&seen));
+    daemon.stop();
+    daemon.launch();
     kill(pid(&child), Signal::SIGTERM).expect("a child of ours");
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).expect("the rest");
