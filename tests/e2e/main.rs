@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod chaos;
+mod clients;
 mod cli;
 mod debian;
 mod disk;

@@ -70,7 +70,8 @@ impl Daemon {
         self.run(command);
     }
 
-    fn run(&mut self, mut command: Command) {
+    /// Starts this command line of the daemon, and waits until it answers on its socket.
+    pub fn run(&mut self, mut command: Command) {
         let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
         self.child = Some(command.stderr(log).spawn().expect("the daemon starts"));
         until("answering", || {
