@@ -31,6 +31,6 @@ mod time;
 mod types;
 
 pub use auth::Auth;
-pub use proxy::Peer;
+pub use proxy::{HalfClose, Peer};
 pub use router::router;
 pub use state::{ApiState, PROXY_TIMEOUT};

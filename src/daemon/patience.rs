@@ -15,6 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::api::HalfClose;
+
+/// Between two pieces of an answer to a side that has ended: it may as well have left altogether.
+const AFTER_END: Duration = Duration::from_secs(60);
+
 /// The limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -31,6 +36,8 @@ pub struct Patience {
 pub struct Activity {
     open: AtomicUsize,
     begun: AtomicU64,
+    /// Whether an answer goes on when its client has ended its side.
+    half_close: HalfClose,
     /// The connection speaks another protocol from now on, whose times are not ours.
     beyond_http: AtomicBool,
 }
@@ -43,9 +50,15 @@ impl Activity {
     /// A request's head was read.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> Busy {
+        self.half_close.reset();
         self.open.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    #[must_use]
+    pub fn half_close(&self) -> HalfClose {
+        self.half_close.clone()
     }
 }
 
@@ -83,6 +96,10 @@ pub struct Patient<S> {
     seen: u64,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
+    /// Runs once the other side has ended and still waits.
+    ended: Option<Pin<Box<Sleep>>>,
+    /// The last piece of an answer may be above still: whoever writes flushes when there is no more.
+    unflushed: bool,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -90,7 +107,18 @@ impl<S> Patient<S> {
     pub fn new(stream: S, patience: Patience) -> Self {
         let reading = Box::pin(sleep_until(Instant::now() + patience.head));
         let activity = Arc::default();
-        Self { stream, patience, activity, awaiting: Awaiting::Head, seen: 0, reading, writing: None, _place: None }
+        Self {
+            stream,
+            patience,
+            activity,
+            awaiting: Awaiting::Head,
+            seen: 0,
+            reading,
+            writing: None,
+            ended: None,
+            unflushed: false,
+            _place: None,
+        }
     }
 
     /// Keeps a place taken for as long as the stream is there.
@@ -141,8 +169,19 @@ impl<S> Patient<S> {
         self.awaiting != Awaiting::Answer && self.reading.as_mut().poll(context).is_ready()
     }
 
+    /// The other side has ended; hides that for as long as an answer is on its way to it.
+    fn end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let answering = self.awaiting == Awaiting::Answer || self.unflushed;
+        if answering && !self.is_beyond_http() && self.activity.half_close.is_allowed() {
+            let sleep = || Box::pin(sleep_until(Instant::now() + AFTER_END));
+            ready!(self.ended.get_or_insert_with(sleep).as_mut().poll(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// `result`, or the end of our patience with a reader that takes nothing.
     fn written<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.unflushed = true;
         match (&result, self.patience.stall) {
             (Poll::Pending, Some(limit)) if !self.is_beyond_http() => {
                 let sleep = self.writing.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
@@ -151,6 +190,9 @@ impl<S> Patient<S> {
             }
             _ => {
                 self.writing = None;
+                if let Some(ended) = &mut self.ended {
+                    ended.as_mut().reset(Instant::now() + AFTER_END);
+                }
                 result
             }
         }
@@ -169,6 +211,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
                 this.received();
                 read
             }
+            Poll::Ready(Ok(())) if buffer.remaining() > 0 => this.end(context),
             _ => read,
         }
     }
@@ -196,7 +239,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_flush(context))?;
+        if std::mem::take(&mut this.unflushed) && this.ended.is_some() {
+            // The end that was hidden can be seen now.
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -286,5 +335,26 @@ mod tests {
         assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err(), "no limit of ours");
         assert!(tokio::time::timeout(day, stream.write_all(&[0; 100])).await.is_err(), "no limit of ours");
         drop(theirs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_has_ended_may_wait_for_its_answer() {
+        let (mut theirs, mut stream, activity) = connection();
+        let busy = activity.begin();
+        theirs.shutdown().await.expect("ended");
+        assert_eq!(stream.read(&mut [0]).await.expect("the end"), 0);
+        activity.half_close().allow();
+        let start = Instant::now();
+        let hidden = tokio::time::timeout(AFTER_END / 2, stream.read_u8()).await;
+        assert!(hidden.is_err(), "the end is hidden");
+        stream.write_all(b"answer").await.expect("taken");
+        stream.flush().await.expect("taken");
+        assert_eq!(stream.read(&mut [0]).await.expect("the end"), 0);
+        assert_eq!(start.elapsed().round(), AFTER_END / 2 + AFTER_END);
+        stream.write_all(b"last").await.expect("taken");
+        drop(busy);
+        assert!(tokio::time::timeout(AFTER_END / 2, stream.read_u8()).await.is_err(), "hidden until it is flushed");
+        stream.flush().await.expect("taken");
+        assert_eq!(stream.read(&mut [0]).await.expect("the end"), 0);
     }
 }

@@ -140,6 +140,7 @@ async fn converse(
     let (activity, stall) = (stream.activity(), stream.patience().stall);
     let io = TokioIo::new(stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(activity.half_close());
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }

@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::passing::Passing;
 use super::quiet::{Quiet, Sent};
-use super::{answer, failure, request, upgrade};
+use super::{HalfClose, answer, failure, request, upgrade};
 use crate::api::access::Target;
 use crate::api::error::ApiError;
 use crate::sandbox::Inside;
@@ -36,10 +36,14 @@ pub async fn forward(
     let client = protocol.is_some().then(|| hyper::upgrade::on(&mut asked));
     let (mut parts, body) = asked.into_parts();
     request::rewrite(&mut parts, target, uri, protocol)?;
+    let half_close = parts.extensions.remove::<HalfClose>().unwrap_or_default();
+    if body.is_end_stream() {
+        half_close.allow();
+    }
     parts.extensions.clear();
     let method = parts.method.clone();
     let quiet = Quiet::new(limit);
-    let request = Request::from_parts(parts, Sent { body, quiet: quiet.clone() });
+    let request = Request::from_parts(parts, Sent { body, quiet: quiet.clone(), half_close });
     let mut told = exchange(inside, target, (&mut sender, &mut connection), request, &quiet).await?;
     if told.status() == StatusCode::SWITCHING_PROTOCOLS {
         let client = client.ok_or_else(|| failure::unasked_upgrade(target))?;

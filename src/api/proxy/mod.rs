@@ -8,6 +8,7 @@
 mod answer;
 mod failure;
 mod forward;
+mod half_close;
 mod headers;
 mod passing;
 mod pump;
@@ -16,6 +17,8 @@ mod request;
 mod upgrade;
 
 use std::net::IpAddr;
+
+pub use half_close::HalfClose;
 
 use axum::extract::{OriginalUri, Request, State};
 use axum::http::Method;

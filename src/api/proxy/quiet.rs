@@ -10,6 +10,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
+use super::HalfClose;
+
 /// A wait that begins anew with everything that is sent.
 #[derive(Debug, Clone)]
 pub struct Quiet {
@@ -50,6 +52,8 @@ impl Quiet {
 pub struct Sent {
     pub body: Body,
     pub quiet: Quiet,
+    /// Told when it has come whole.
+    pub half_close: HalfClose,
 }
 
 impl HttpBody for Sent {
@@ -63,6 +67,9 @@ impl HttpBody for Sent {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
             self.quiet.heard();
+            if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+                self.half_close.allow();
+            }
         }
         polled
     }

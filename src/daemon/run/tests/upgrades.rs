@@ -1,5 +1,7 @@
 //! Connections that leave HTTP behind on their way to a port of a sandbox.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::upstream::{Upstream, hear, lines};
@@ -115,4 +117,60 @@ async fn it_keeps_its_place_among_the_connections() {
     let close = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     while !daemon.say(close).await.starts_with("HTTP/1.1 200 ") {}
     daemon.stop().await;
+}
+
+/// What a side that does not read is sent waits in a bounded place, and the other side waits with it.
+#[tokio::test]
+async fn whoever_does_not_read_holds_up_the_sender_alone() {
+    const MUCH: usize = 64 << 20;
+    let (daemon, sandbox, _dir) = open().await;
+    for upgrade in [true, false] {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let upstream = Upstream::start(move |mut stream, _| {
+            let counted = Arc::clone(&counted);
+            async move {
+                let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {MUCH}\r\n\r\n");
+                let head = if upgrade { SWITCH } else { whole.as_str() };
+                stream.write_all(head.as_bytes()).await.expect("sent");
+                let piece = vec![7; 64 << 10];
+                while counted.load(Ordering::Relaxed) < MUCH {
+                    stream.write_all(&piece).await.expect("sent");
+                    counted.fetch_add(piece.len(), Ordering::Relaxed);
+                }
+            }
+        })
+        .await;
+        let mut client = daemon.connect().await;
+        let request = if upgrade { ask(&sandbox, upstream.port) } else { plain(&sandbox, upstream.port) };
+        client.write_all(request.as_bytes()).await.expect("sent");
+        let held = at_rest(&sent).await;
+        assert!(held < MUCH / 2, "{held} bytes were taken from the sandbox and read by nobody");
+        // Others go on meanwhile.
+        daemon.client(None).done(call(Method::GET, "/v1/sandboxes")).await.expect("listed");
+        client.shutdown().await.expect("ended");
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.expect("read");
+        let head = all.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+        let (head, body) = all.split_at(head);
+        let came = (head.starts_with(b"HTTP/1.1 "), body.len(), body.iter().all(|byte| *byte == 7));
+        assert_eq!(came, (true, MUCH, true), "upgraded: {upgrade}; held {held}, sent {}", sent.load(Ordering::Relaxed));
+    }
+    daemon.stop().await;
+}
+
+fn plain(sandbox: &str, port: u16) -> String {
+    format!("GET /v1/sandboxes/{sandbox}/proxy/{port}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+}
+
+/// The count once it has grown and does so no more.
+async fn at_rest(count: &AtomicUsize) -> usize {
+    let (mut last, mut equal) = (0, 0);
+    while equal < 20 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        let now = count.load(Ordering::Relaxed);
+        equal = if now == last && now > 0 { equal + 1 } else { 0 };
+        last = now;
+    }
+    last
 }
