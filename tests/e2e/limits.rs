@@ -112,6 +112,16 @@ fn a_sandbox_has_no_more_processes_than_it_may() {
     // PID 1 is not counted: it must be able to end the others.
     assert!(daemon.processes(&sandbox.id).len() <= 21);
     sandbox.delete();
+
+    let sandbox = daemon.sleeper();
+    let more = json!({"command": "exec sleep 1000000", "background": true});
+    for _ in 0..30 {
+        sandbox.post("proxy/44772/command", &more);
+    }
+    // Commands of the API are of the workload, and bound as it is.
+    assert_eq!(daemon.processes(&sandbox.id).len(), 21);
+    assert_eq!(sandbox.stats()["pids"]["current"], 20);
+    sandbox.delete();
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod exec_cli;
 mod files;
 mod harness;
 mod hostile_image;
+mod hostile_load;
 mod isolation;
 mod lifecycle;
 mod limits;

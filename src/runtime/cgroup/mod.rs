@@ -167,6 +167,15 @@ impl Cgroups {
         limits::oom_kills(&self.layout, &self.below(id))
     }
 
+    /// The most processes that the workload may have, when it has them already and nothing but the caller's asking keeps
+    /// more from coming: version 1 counts who joins by writing, and lets everybody in.
+    #[must_use]
+    pub fn is_full(&self, id: &SandboxId) -> Option<u64> {
+        let legacy = self.layout.legacy.iter().any(|(known, _)| *known == Controller::Pids);
+        let pids = legacy.then(|| usage::pids(&self.layout, &self.below(id)))?;
+        pids.limit.filter(|limit| pids.current.is_some_and(|current| current >= *limit))
+    }
+
     /// How many bytes of memory it may use, if that is limited.
     #[must_use]
     pub fn memory_limit(&self, id: &SandboxId) -> Option<u64> {

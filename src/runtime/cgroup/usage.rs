@@ -64,7 +64,7 @@ fn memory(layout: &Layout, below: &Path) -> MemoryUsage {
     }
 }
 
-fn pids(layout: &Layout, below: &Path) -> PidsUsage {
+pub fn pids(layout: &Layout, below: &Path) -> PidsUsage {
     let Some((dir, _)) = layout.workload_of(Controller::Pids, below) else { return PidsUsage::default() };
     PidsUsage { current: number(&dir, "pids.current"), limit: number(&dir, "pids.max") }
 }

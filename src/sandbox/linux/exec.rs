@@ -16,6 +16,11 @@ use crate::sandbox::host::HostError;
 
 pub async fn start(inner: &Arc<Inner>, sandbox: &SandboxId, order: Order) -> Result<Started, ExecError> {
     let guest = inner.living().get(sandbox).cloned().ok_or(ExecError::Gone)?;
+    if let Some(limit) = inner.cgroups.is_full(sandbox) {
+        return Err(ExecError::NotExecutable(format!(
+            "start a process: the sandbox has {limit}, and may have no more (EAGAIN)"
+        )));
+    }
     let memory = MemoryWatch::begin(inner, sandbox);
     let Order { id, job, fds, kept, terminal, label } = order;
     let (sources, targets): (Vec<OwnedFd>, Vec<i32>) = fds.into_iter().unzip();
