@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::access::{Access, Secret};
 use super::auth::Auth;
 use crate::image::ImageStore;
+use crate::sandbox::code::CodeContexts;
 use crate::sandbox::commands::Commands;
 use crate::sandbox::files::Files;
 use crate::sandbox::logs::Logs;
@@ -23,6 +24,7 @@ pub struct ApiState {
     pub images: Arc<ImageStore>,
     pub logs: Arc<Logs>,
     pub commands: Arc<Commands>,
+    pub contexts: Arc<CodeContexts>,
     pub probe_ports: Arc<ProbePorts>,
     pub files: Arc<Files>,
     pub auth: Auth,
@@ -68,6 +70,7 @@ impl ApiState {
         let counters = Arc::new(Counters::start());
         let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
         Self {
+            contexts: Arc::default(),
             probe_ports: Arc::default(),
             sandboxes,
             images,

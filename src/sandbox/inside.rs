@@ -59,6 +59,11 @@ impl Inside {
         self.shared.host.process_defaults(&self.id, &spec).await
     }
 
+    /// How many processes of the sandbox were killed for want of memory, where that is counted.
+    pub async fn oom_kills(&self) -> Option<u64> {
+        self.shared.host.usage(&self.id).await.ok()?.memory.oom_kills
+    }
+
     /// Starts a process; returns once its program was executed.
     ///
     /// # Errors

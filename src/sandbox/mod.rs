@@ -38,6 +38,7 @@
 
 mod adoption;
 mod birth;
+pub mod code;
 pub mod commands;
 mod config;
 mod denial;

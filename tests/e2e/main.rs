@@ -5,6 +5,7 @@ mod bad_input;
 mod chaos;
 mod clients;
 mod cli;
+mod code;
 mod debian;
 mod disk;
 mod exec;

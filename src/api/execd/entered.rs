@@ -9,6 +9,7 @@ use super::failure;
 use crate::api::error::ApiError;
 use crate::api::extract::Id;
 use crate::api::state::ApiState;
+use crate::sandbox::code::Contexts;
 use crate::sandbox::commands::Shelf;
 use crate::sandbox::files::Files;
 use crate::sandbox::{Inside, Program};
@@ -41,6 +42,11 @@ impl Entered {
     /// The servants for files.
     pub fn files(&self) -> &Arc<Files> {
         &self.state.files
+    }
+
+    /// The sandbox's code contexts.
+    pub async fn contexts(&self) -> Result<Arc<Contexts>, ApiError> {
+        self.state.contexts.of(&self.inside).await.map_err(failure::of)
     }
 
     /// A program with what every command of the sandbox is given, and no arguments yet.

@@ -3,6 +3,7 @@
 //! The daemon serves it for every sandbox itself, below the sandbox's address for port 44772, so that it is there in every
 //! image and an idle sandbox pays nothing for it. One file a verb.
 
+mod code;
 mod command;
 mod entered;
 mod failure;
@@ -34,6 +35,10 @@ pub fn router() -> Router<ApiState> {
         .route("/pty", post(pty::open))
         .route("/pty/{pty}", get(pty::get).delete(pty::close))
         .route("/pty/{pty}/ws", get(pty::websocket))
+        .route("/code", post(code::run).delete(code::interrupt))
+        .route("/code/context", post(code::create))
+        .route("/code/contexts", get(code::list).delete(code::clear))
+        .route("/code/contexts/{context}", get(code::get).delete(code::remove))
         .route("/session", post(session::open))
         .route("/session/{session}", delete(session::close))
         .route("/session/{session}/run", post(session::run))

@@ -7,6 +7,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 
 use super::command::Command;
+use super::pipes;
 use crate::sandbox::{Ended, Inside};
 
 /// Bytes read from a pipe at a time: its whole default capacity.
@@ -110,7 +111,9 @@ async fn pump(
             left.get_or_insert(CHUNK);
         }
         let mut chunk = vec![0; left.filter(|left| *left > 0).unwrap_or(CHUNK)];
-        match pipe.try_read(&mut chunk) {
+        // What it wrote before its end must not be missed.
+        let read = if ended { pipes::read_now(&pipe, &mut chunk) } else { pipe.try_read(&mut chunk) };
+        match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if ended {
                     drop((listener.take(), drained.take()));

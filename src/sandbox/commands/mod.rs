@@ -10,7 +10,7 @@ mod foreground;
 mod interactive;
 mod label;
 mod output_file;
-mod pipes;
+pub(super) mod pipes;
 mod session;
 mod shelf;
 

@@ -18,6 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::pipes;
 use super::shelf::{Request, Running, Shelf, io_failed};
 use crate::model::Exit;
 use crate::sandbox::{ExecError, Process, Program};
@@ -159,7 +160,7 @@ impl Shelf {
             };
             // What was written before the end and is not read yet.
             let mut rest = vec![0; 64 << 10];
-            while let Ok(read @ 1..) = state.try_read(&mut rest) {
+            while let Ok(read @ 1..) = pipes::read_now(&state, &mut rest) {
                 text.extend_from_slice(rest.get(..read).unwrap_or_default());
             }
             let whole = text.ends_with(b"\n#whole\n") && (text.len() as u64) < STATE_BYTES;

@@ -8,7 +8,7 @@ mod status;
 
 pub use interrupt::interrupt;
 pub use logs::logs;
-pub use request::{surroundings, timeout, words};
+pub use request::{shell, surroundings, timeout, words};
 pub use run::run;
 pub use status::status;
 

@@ -44,14 +44,20 @@ pub fn surroundings(fields: &Fields<'_>, program: &mut Program) -> Result<(), Ap
 
 type Argv = (Vec<String>, Option<Vec<String>>, String);
 
+/// The argument vectors of a line for the shell: the first of these shells that is there runs it.
+pub fn shell(line: &str) -> (Vec<String>, Vec<String>) {
+    let argv = |name: &str| vec![name.to_owned(), "-c".to_owned(), line.to_owned()];
+    (argv("bash"), argv("sh"))
+}
+
 /// A line for the shell, or a program and its arguments.
 fn argv(fields: &Fields<'_>) -> Result<Argv, ApiError> {
     let command = fields.text("command")?.filter(|command| !command.trim().is_empty());
     let argv = fields.texts("argv")?.filter(|argv| !argv.is_empty());
     let (argv, otherwise, content) = match (command, argv) {
         (Some(command), None) => {
-            let shell = |name: &str| vec![name.to_owned(), "-c".to_owned(), command.to_owned()];
-            (shell("bash"), Some(shell("sh")), command.to_owned())
+            let (argv, otherwise) = shell(command);
+            (argv, Some(otherwise), command.to_owned())
         }
         (None, Some(argv)) => {
             let content = argv.join(" ");

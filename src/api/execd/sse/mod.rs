@@ -21,7 +21,7 @@ use lines::Lines;
 const WAITING: usize = 4;
 
 /// Proxies on the way cut connections that say nothing for long.
-const PING: Duration = Duration::from_secs(10);
+pub const PING: Duration = Duration::from_secs(10);
 
 /// What a shell answers for a program that is not there, and for one that cannot be run.
 const NOT_FOUND: i32 = 127;
