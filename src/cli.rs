@@ -105,6 +105,12 @@ pub enum Image {
                             tar -C root --numeric-owner -c . | bivouac image import - --name mine")]
     Import(console::image::import::Import),
 
+    /// Fetch an image from its registry
+    #[command(
+        after_help = "Examples:\n  bivouac image pull python:3.11\n  bivouac image pull localhost:5000/team/app:1"
+    )]
+    Pull(console::image::pull::Pull),
+
     /// List the images
     #[command(visible_alias = "ls", after_help = "Example:\n  bivouac image list --json | jq -r '.[].name'")]
     List(console::image::list::List),
@@ -220,6 +226,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
         Command::Logs(args) => console::logs::logs(client, args).await,
         Command::Stats(args) => console::stats::stats(client, args).await,
         Command::Image(Image::Import(args)) => console::image::import::import(client, args).await,
+        Command::Image(Image::Pull(args)) => console::image::pull::pull(client, args).await,
         Command::Image(Image::List(args)) => console::image::list::list(client, args).await,
         Command::Image(Image::Inspect(args)) => console::image::inspect::inspect(client, args).await,
         Command::Image(Image::Rm(args)) => console::image::rm::remove(client, args).await,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::time;
-use crate::image::ImageError;
+use crate::image::{ImageError, RegistryFailure};
 use crate::model::{Reason, with_causes};
 use crate::sandbox::{Denial, HostError};
 
@@ -108,7 +108,12 @@ impl ApiError {
 
     /// What a failure of the image store is in HTTP.
     pub fn image(error: ImageError) -> Self {
-        let (status, code) = match &error {
+        Self::of_image(&error)
+    }
+
+    /// As [`image`](Self::image), for a failure that several hear of.
+    pub fn of_image(error: &ImageError) -> Self {
+        let (status, code) = match error {
             ImageError::NotFound { .. } => (StatusCode::NOT_FOUND, "IMAGE::NOT_FOUND"),
             ImageError::Ambiguous { .. } => (StatusCode::CONFLICT, "IMAGE::AMBIGUOUS_NAME"),
             ImageError::InUse { .. } => (StatusCode::CONFLICT, "IMAGE::IN_USE"),
@@ -116,9 +121,16 @@ impl ApiError {
             ImageError::Bad { .. } => (StatusCode::BAD_REQUEST, "IMAGE::INVALID"),
             ImageError::WrongPlatform { .. } => (StatusCode::BAD_REQUEST, "IMAGE::WRONG_PLATFORM"),
             ImageError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "IMAGE::TOO_LARGE"),
+            ImageError::Registry { kind, .. } => match kind {
+                RegistryFailure::NotFound => (StatusCode::NOT_FOUND, "IMAGE::NOT_FOUND"),
+                RegistryFailure::Denied => (StatusCode::FORBIDDEN, "IMAGE::PULL_DENIED"),
+                RegistryFailure::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "IMAGE::RATE_LIMITED"),
+                RegistryFailure::Refused => (StatusCode::BAD_REQUEST, "IMAGE::REGISTRY_REFUSED"),
+                RegistryFailure::Unreachable => (StatusCode::BAD_GATEWAY, "IMAGE::REGISTRY_FAILED"),
+            },
             ImageError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "IMAGE::FAILED"),
         };
-        Self::new(status, code, format!("Failed to {}.", with_causes(&error)))
+        Self::new(status, code, format!("Failed to {}.", with_causes(error)))
     }
 
     fn host(error: HostError, code: &'static str) -> Self {
@@ -138,12 +150,10 @@ impl ApiError {
         self.status
     }
 
-    #[cfg(test)]
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    #[cfg(test)]
     pub fn message(&self) -> &str {
         &self.message
     }

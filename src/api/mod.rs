@@ -11,6 +11,7 @@
 mod absent;
 pub mod access;
 pub mod auth;
+mod credentials;
 mod diagnostics;
 mod endpoints;
 mod error;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::access::{Access, Secret};
 use super::auth::Auth;
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Puller};
 use crate::sandbox::code::CodeContexts;
 use crate::sandbox::commands::Commands;
 use crate::sandbox::files::Files;
@@ -22,6 +22,8 @@ use crate::sandbox::{ProbePorts, Sandboxes};
 pub struct ApiState {
     pub sandboxes: Sandboxes,
     pub images: Arc<ImageStore>,
+    /// Who fetches images that are not here; without one nobody does.
+    pub puller: Option<Puller>,
     pub logs: Arc<Logs>,
     pub commands: Arc<Commands>,
     pub contexts: Arc<CodeContexts>,
@@ -74,6 +76,7 @@ impl ApiState {
             probe_ports: Arc::default(),
             sandboxes,
             images,
+            puller: None,
             logs,
             commands,
             auth,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::config::Unenforceable;
 use super::{Config, StartFailure, base};
-use crate::image::{ImageStore, UnpackLimits};
+use crate::image::{ImageStore, Puller, UnpackLimits};
 use crate::runtime::plan::PlanSettings;
 use crate::sandbox::Host;
 use crate::sandbox::linux::{LinuxConfig, LinuxHost};
@@ -17,6 +17,7 @@ use crate::store::Store;
 /// What sandboxes are made of, remembered in, and made by.
 pub struct Parts {
     pub images: Arc<ImageStore>,
+    pub puller: Puller,
     pub store: Arc<Store>,
     pub host: Arc<dyn Host>,
 }
@@ -28,8 +29,9 @@ pub struct Parts {
 pub fn assemble(config: &Config) -> Result<Parts, StartFailure> {
     let (images, store) = stores(config)?;
     base::ensure(&images, &env::current_exe().unwrap_or_default());
+    let puller = Puller::new(Arc::clone(&images), config.registries.clone()).map_err(part("set up the registries"))?;
     let host = host(config, &images, &store)?;
-    Ok(Parts { images, store, host })
+    Ok(Parts { images, puller, store, host })
 }
 
 /// What is on disk: images and records.

@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::registry::RegistryFailure;
+
 /// Each text completes "failed to ..." and names the object.
 #[derive(Debug, Error)]
 pub enum ImageError {
@@ -29,6 +31,10 @@ pub enum ImageError {
 
     #[error("use the image: it is made for {found}, this host is {host}")]
     WrongPlatform { found: String, host: String },
+
+    /// The registry at `host` did not give what was asked for.
+    #[error("pull from {host}: {problem}")]
+    Registry { host: String, kind: RegistryFailure, problem: String },
 
     /// The host failed, not the input.
     #[error("{action}")]

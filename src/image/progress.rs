@@ -7,6 +7,12 @@ pub trait Progress: Send + Sync {
 
     /// `done` of `total` bytes of the source have been taken in. `total` is 0 while it is unknown (a stream).
     fn advance(&self, done: u64, total: u64);
+
+    /// `done` of the image's `total` layers are here.
+    fn layers(&self, done: usize, total: usize) {
+        // Whoever shows only bytes need not know.
+        let _ = (done, total);
+    }
 }
 
 /// Tells nobody.

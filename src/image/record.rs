@@ -13,6 +13,9 @@ pub struct Image {
     pub name: String,
     /// Of its manifest, or of its config where it came without a manifest: `sha256:...`.
     pub digest: String,
+    /// Of the index that it was chosen from when it was pulled.
+    #[serde(default)]
+    pub index_digest: Option<String>,
     /// Of its config: what Docker calls the image's id.
     pub id: String,
     pub config: ImageConfig,

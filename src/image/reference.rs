@@ -8,12 +8,19 @@ use super::{Digest, ImageError};
 const DEFAULT_HOST: &str = "docker.io";
 const DEFAULT_FOLDER: &str = "library";
 
-/// The full name of an image: host, repository and tag. Two spellings of one name are equal.
+/// The full name of an image: host, repository and tag, or the digest of a manifest in the place of the tag. Two spellings of
+/// one name are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
     host: String,
     repository: String,
-    tag: String,
+    version: Version,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Version {
+    Tag(String),
+    Digest(Digest),
 }
 
 /// What a caller may write to point at an image that is here.
@@ -30,7 +37,7 @@ impl Reference {
     /// `docker.io/library/debian:latest`: the one spelling that records carry.
     #[must_use]
     pub fn canonical(&self) -> String {
-        format!("{}/{}:{}", self.host, self.repository, self.tag)
+        format!("{}/{}{}", self.host, self.repository, self.version)
     }
 
     /// `debian:latest`: as Docker shows it.
@@ -40,13 +47,50 @@ impl Reference {
             DEFAULT_HOST => self.repository.strip_prefix("library/").unwrap_or(&self.repository).to_owned(),
             host => format!("{host}/{}", self.repository),
         };
-        format!("{repository}:{}", self.tag)
+        format!("{repository}{}", self.version)
+    }
+
+    /// The host of its registry, with the port if it names one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     #[must_use]
-    pub fn tag(&self) -> &str {
-        &self.tag
+    pub fn repository(&self) -> &str {
+        &self.repository
     }
+
+    /// `None` if it is named by a digest.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        match &self.version {
+            Version::Tag(tag) => Some(tag),
+            Version::Digest(_) => None,
+        }
+    }
+
+    /// `None` if it is named by a tag.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self.version {
+            Version::Tag(_) => None,
+            Version::Digest(digest) => Some(digest),
+        }
+    }
+
+    /// Reads `text`; where it names no registry, `registry` is meant.
+    ///
+    /// # Errors
+    /// As [`from_str`](FromStr::from_str).
+    pub fn read(text: &str, registry: &str) -> Result<Self, ImageError> {
+        let is_short = split_host(text.split('@').next().unwrap_or(text)).0 == DEFAULT_HOST && !names_default(text);
+        if is_short && registry != DEFAULT_HOST { format!("{registry}/{text}").parse() } else { text.parse() }
+    }
+}
+
+fn names_default(text: &str) -> bool {
+    text.starts_with("docker.io/") || text.starts_with("index.docker.io/")
 }
 
 impl FromStr for Reference {
@@ -54,9 +98,15 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fail = |problem| ImageError::InvalidName { name: text.chars().take(300).collect(), problem };
-        if text.len() > 255 {
-            return Err(fail("it is longer than 255 characters"));
+        if text.len() > 400 {
+            return Err(fail("it is longer than 400 characters"));
         }
+        let (text, digest) = match text.split_once('@') {
+            Some((name, digest)) => {
+                (name, Some(digest.parse().map_err(|_| fail("what follows the @ is not sha256: and 64 digits"))?))
+            }
+            None => (text, None),
+        };
         let (path, tag) = split_tag(text);
         let (host, rest) = split_host(path);
         let repository = match (host, rest.contains('/')) {
@@ -72,7 +122,18 @@ impl FromStr for Reference {
         if !is_tag(tag) {
             return Err(fail("the tag after the colon must be letters, digits, . _ - and at most 128 of them"));
         }
-        Ok(Self { host: host.to_owned(), repository, tag: tag.to_owned() })
+        // As Docker has it: where both are given, the digest is what counts.
+        let version = digest.map_or_else(|| Version::Tag(tag.to_owned()), Version::Digest);
+        Ok(Self { host: host.to_owned(), repository, version })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => write!(f, ":{tag}"),
+            Self::Digest(digest) => write!(f, "@{digest}"),
+        }
     }
 }
 
@@ -199,7 +260,21 @@ mod tests {
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
-        assert!("a".repeat(256).parse::<Reference>().is_err());
+        assert!("a".repeat(401).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn a_name_may_be_a_digest_and_the_registry_another() {
+        let digest = Digest::of(b"x");
+        let pinned = format!("debian:12@{digest}").parse::<Reference>().unwrap();
+        assert_eq!(pinned.canonical(), format!("docker.io/library/debian@{digest}"));
+        assert_eq!((pinned.tag(), pinned.digest()), (None, Some(digest)));
+        assert_eq!(pinned.familiar().parse::<Reference>().unwrap(), pinned);
+        let read = |text| Reference::read(text, "quay.io").unwrap().canonical();
+        assert_eq!(read("a/b"), "quay.io/a/b:latest");
+        assert_eq!(read("docker.io/b"), "docker.io/library/b:latest");
+        assert_eq!(read("localhost:5000/b:1"), "localhost:5000/b:1");
+        assert_eq!(Reference::read("b", "docker.io").unwrap().canonical(), "docker.io/library/b:latest");
     }
 
     #[test]

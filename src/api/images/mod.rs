@@ -4,11 +4,13 @@ pub(super) mod body;
 mod import;
 mod inspect;
 mod list;
+mod pull;
 mod remove;
 
 pub use import::import;
 pub use inspect::inspect;
 pub use list::list;
+pub use pull::pull;
 pub use remove::remove;
 
 use axum::extract::FromRequestParts;

@@ -1,6 +1,7 @@
 //! Answers as they are on the wire. A field without a value is left out: generated clients break on an explicit null.
 
 mod image;
+mod pull;
 mod stats;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::model::{Phase, Platform, Status};
 use crate::sandbox::Sandbox;
 
 pub use image::{ImageDocument, ImageList};
+pub use pull::PullLine;
 pub use stats::{StatsBody, StatsList, percent, seconds};
 
 #[derive(Debug, Serialize)]

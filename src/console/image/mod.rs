@@ -5,6 +5,7 @@ pub mod import;
 pub mod inspect;
 pub mod list;
 mod progress;
+pub mod pull;
 pub mod rm;
 
 use hyper::Method;

@@ -1,11 +1,13 @@
-//! How far an import is: a bar on a terminal, plain lines elsewhere.
+//! How far an import or a pull is: a bar on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::pull::Line;
 use crate::console::screen;
 
 /// Counts the bytes that were sent.
@@ -82,6 +84,53 @@ impl Lines {
         if before / self.step != after / self.step {
             let of = self.total.map(|total| format!(" of {}", screen::bytes(total))).unwrap_or_default();
             screen::note(&format!("sent {}{of}", screen::bytes(after)));
+        }
+    }
+}
+
+/// What the daemon tells of a pull.
+#[derive(Debug)]
+pub enum Pulled {
+    Bar(ProgressBar),
+    /// What was told last.
+    Lines(Mutex<String>),
+}
+
+impl Pulled {
+    #[must_use]
+    pub fn start(name: &str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self::Lines(Mutex::default());
+        }
+        let bar = bar(name, Some(0));
+        bar.set_message("asking the registry");
+        Self::Bar(bar)
+    }
+
+    pub fn show(&self, line: &Line) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(line.bytes.total.max(bar.length().unwrap_or_default()));
+                bar.set_position(line.bytes.done.max(bar.position()));
+                bar.set_message(line.message.clone());
+            }
+            Self::Lines(last) => {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                let tenth = (line.bytes.done * 10).checked_div(line.bytes.total).unwrap_or_default();
+                // A line for every tenth, and for every change of what is done.
+                let told = format!("{} {tenth}", line.status);
+                if *last != told && !matches!(line.status.as_str(), "done" | "failed") {
+                    screen::note(&line.message);
+                    *last = told;
+                }
+            }
+        }
+    }
+
+    /// Takes the bar from the screen.
+    pub fn finish(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod limits;
 mod reader;
+mod registries;
 mod settings;
 mod values;
 
@@ -21,6 +22,7 @@ use crate::api::PROXY_TIMEOUT;
 use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
+use crate::image::{Policy, RegistryConfig};
 use crate::model::{Limits, parse_memory, with_causes};
 use crate::sandbox::LifecycleConfig;
 
@@ -61,6 +63,9 @@ pub struct Config {
     /// What a sandbox gets that asks for nothing.
     pub default_limits: Limits,
     pub unenforceable: Unenforceable,
+    pub registries: RegistryConfig,
+    /// When a create fetches its image.
+    pub pull_policy: Policy,
     /// What is kept of a sandbox's output.
     pub log_bytes: u64,
 }
@@ -139,6 +144,8 @@ impl Config {
             default_limits: limits::defaults(from, &max_limits),
             lifecycle: LifecycleConfig { max_limits, ..lifecycle(from) },
             unenforceable: from.parsed("limits.unenforceable", limits::unenforceable).unwrap_or_default(),
+            registries: registries::read(from),
+            pull_policy: registries::policy(from),
             log_bytes: from.parsed("logs.max_bytes", log_bytes).unwrap_or(16 << 20),
             listen,
             keys,

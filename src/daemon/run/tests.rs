@@ -16,12 +16,17 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::console::{self, Call, Client, Failure};
+use crate::image::{ImageStore, Puller, RegistryConfig};
 use crate::sandbox::fake::FakeHost;
 
 struct Daemon {
     config: Config,
     stop: oneshot::Sender<()>,
     run: JoinHandle<Result<(), StartFailure>>,
+}
+
+fn puller(images: &Arc<ImageStore>) -> Puller {
+    Puller::new(Arc::clone(images), RegistryConfig::default()).expect("a puller")
 }
 
 /// Listens on a socket in `dir`, with `variables` as its environment.
@@ -42,7 +47,7 @@ impl Daemon {
     /// Starts it; whoever connects before its door is open is not refused but tries again.
     async fn start(config: Config, host: FakeHost) -> Self {
         let (images, store) = parts::stores(&config).expect("opened");
-        let parts = Parts { images, store, host: Arc::new(host) };
+        let parts = Parts { puller: puller(&images), images, store, host: Arc::new(host) };
         let (stop, stopped) = oneshot::channel();
         let again = config.clone();
         let run = tokio::spawn(async move {
@@ -133,7 +138,7 @@ async fn an_address_that_is_taken_stops_the_start() {
     let dir = tempfile::tempdir().expect("a directory");
     let first = Daemon::start(config(dir.path(), &[]), FakeHost::new()).await;
     let (images, store) = parts::stores(&config(&dir.path().join("other"), &[])).expect("opened");
-    let parts = Parts { images, store, host: Arc::new(FakeHost::new()) };
+    let parts = Parts { puller: puller(&images), images, store, host: Arc::new(FakeHost::new()) };
     let refused = serve_until(&first.config, &parts, std::future::pending()).await.expect_err("taken");
     assert!(refused.story().contains("something else answers there"), "{}", refused.story());
     first.stop().await;

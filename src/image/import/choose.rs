@@ -66,7 +66,7 @@ fn by_variant<'i>(descriptors: &[&'i Descriptor]) -> Option<&'i Descriptor> {
 }
 
 fn by_tag<'i>(descriptors: &[&'i Descriptor], name: Option<&Reference>) -> Option<&'i Descriptor> {
-    let tag = name?.tag();
+    let tag = name?.tag()?;
     let has_tag = |it: &&'i Descriptor| ref_name(it).is_some_and(|it| it.rsplit(':').next() == Some(tag));
     distinct(&descriptors.iter().copied().filter(has_tag).collect::<Vec<_>>())
 }

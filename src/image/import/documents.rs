@@ -24,7 +24,7 @@ pub fn kind(descriptor: &Descriptor) -> Option<Kind> {
     kind_of(descriptor.media_type().as_ref())
 }
 
-fn kind_of(media_type: &str) -> Option<Kind> {
+pub fn kind_of(media_type: &str) -> Option<Kind> {
     if INDEX_TYPES.contains(&media_type) {
         Some(Kind::Index)
     } else if MANIFEST_TYPES.contains(&media_type) {

@@ -1,4 +1,4 @@
-//! Unpacking the layers of an image, two at a time.
+//! Unpacking the layers of an image, some at a time.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -12,8 +12,9 @@ use crate::image::stream::{self, Compression, Feed, Passed};
 use crate::image::unpack::{self, Unpacked};
 use crate::image::{Digest, ImageError, ImageStore, Layer, Progress};
 
-/// Each takes a thread that inflates and one that writes, and about 7 MiB (plus the window of a zstd frame).
-const AT_ONCE: usize = 2;
+/// Each takes a thread that inflates and one that writes, and about 7 MiB (plus the window of a zstd frame). More than two, so
+/// that one that waits for a registry does not keep the others waiting.
+const AT_ONCE: usize = 3;
 
 /// A layer to be unpacked.
 pub struct Job<'a> {
@@ -41,6 +42,9 @@ struct Shared<'s> {
     progress: &'s dyn Progress,
     count: usize,
     begun: AtomicUsize,
+    /// Of all layers of the image, those that are here.
+    here: AtomicUsize,
+    of: usize,
     read: AtomicU64,
     total: u64,
     image_bytes: AtomicU64,
@@ -65,7 +69,7 @@ pub fn unpack_all(
             None => queue.push_back(job),
         }
     }
-    let fresh = unpack_queue(store, queue, progress)?;
+    let fresh = unpack_queue(store, queue, order.len(), progress)?;
     for (_, layer) in &fresh {
         pins.pin(&layer.dir);
         known.insert(layer.dir.clone(), layer.clone());
@@ -82,6 +86,7 @@ pub fn unpack_all(
 fn unpack_queue(
     store: &ImageStore,
     queue: VecDeque<Job<'_>>,
+    of: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<(Scratch, Layer)>, ImageError> {
     let shared = Shared {
@@ -89,11 +94,14 @@ fn unpack_queue(
         progress,
         count: queue.len(),
         begun: AtomicUsize::new(0),
+        here: AtomicUsize::new(of - queue.len()),
+        of,
         read: AtomicU64::new(0),
         total: queue.iter().map(|job| job.size).sum(),
         image_bytes: AtomicU64::new(0),
         failed: AtomicBool::new(false),
     };
+    progress.layers(of - queue.len(), of);
     let workers = queue.len().min(AT_ONCE);
     let queue = Mutex::new(queue);
     let outcomes: Vec<_> = std::thread::scope(|scope| {
@@ -151,6 +159,7 @@ impl Shared<'_> {
             Ok((unpacked, tar.passed()))
         })?;
         verify(&job.at, job.descriptor, job.diff_id, blob, tar, &unpacked)?;
+        self.progress.layers(self.here.fetch_add(1, Ordering::Relaxed) + 1, self.of);
         Ok((scratch, layer(tar.digest, &unpacked)))
     }
 

@@ -6,6 +6,7 @@ mod documents;
 mod layers;
 mod name;
 mod oci;
+pub(super) mod remote;
 mod root;
 
 use std::sync::Arc;
@@ -94,6 +95,7 @@ impl Plan {
         Image {
             name,
             digest: self.digest.to_string(),
+            index_digest: None,
             id: self.id.to_string(),
             config: self.config,
             size: layers.iter().map(|layer| layer.size).sum(),

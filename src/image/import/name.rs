@@ -7,7 +7,14 @@ use crate::image::{Digest, ImageError, Reference, Source};
 /// `None` for a stream without a name, which is named once its digest is known.
 pub fn chosen(name: Option<&str>, source: &Source<'_>) -> Result<Option<Reference>, ImageError> {
     match (name, source) {
-        (Some(name), _) => name.parse().map(Some),
+        (Some(name), _) => {
+            let parsed: Reference = name.parse()?;
+            if parsed.digest().is_some() {
+                let problem = "an import is named by a tag; its digest shows when it is here";
+                return Err(ImageError::InvalidName { name: name.chars().take(300).collect(), problem });
+            }
+            Ok(Some(parsed))
+        }
         (None, Source::Path(path)) => from_path(path).parse().map(Some),
         (None, Source::Reader(_)) => Ok(None),
     }

@@ -11,7 +11,7 @@ use crate::image::stream::Compression;
 use crate::image::{Digest, ImageConfig, ImageError, Reference, UnpackLimits};
 
 /// An index may point at an index, as layouts of several tags do; nobody needs more than this.
-const INDEX_DEPTH: usize = 2;
+pub const INDEX_DEPTH: usize = 2;
 
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
@@ -48,7 +48,7 @@ pub fn read(container: &Container, name: Option<&Reference>, limits: &UnpackLimi
     })
 }
 
-fn kind_of_config(descriptor: &Descriptor) -> Option<()> {
+pub(super) fn kind_of_config(descriptor: &Descriptor) -> Option<()> {
     CONFIG_TYPES.contains(&descriptor.media_type().as_ref()).then_some(())
 }
 
@@ -96,7 +96,7 @@ fn job(container: &Container, descriptor: &Descriptor, diff_id: Digest) -> Resul
 }
 
 /// How the media type of a layer says that it is compressed.
-fn said(media_type: &str) -> Option<Compression> {
+pub(super) fn said(media_type: &str) -> Option<Compression> {
     match media_type {
         "application/vnd.oci.image.layer.v1.tar"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar"

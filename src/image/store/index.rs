@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::image::reference::{Query, Reference};
-use crate::image::{Image, ImageError, Layer};
+use crate::image::{Digest, Image, ImageError, Layer};
 
 /// Digits of a digest that are enough to point at an image; Docker shows 12.
 const SHORT_ID: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    /// The registry that short names mean where nothing is here under them; empty for Docker's.
+    pub default_registry: String,
     /// By canonical name.
     pub named: BTreeMap<String, Arc<Image>>,
     /// Images whose name another one took while they were in use.
@@ -39,13 +41,20 @@ impl Index {
     }
 
     pub fn find(&self, text: &str) -> Result<Arc<Image>, ImageError> {
+        let found = self.find_as_written(text);
+        match Reference::read(text, &self.default_registry) {
+            Ok(full) if found.is_err() && !self.default_registry.is_empty() => {
+                self.find_as_written(&full.canonical()).or(found)
+            }
+            _ => found,
+        }
+    }
+
+    fn find_as_written(&self, text: &str) -> Result<Arc<Image>, ImageError> {
         let not_found = || ImageError::NotFound { name: text.chars().take(300).collect() };
         match text.parse::<Query>() {
             Ok(Query::Digest(digest)) => self.by_digits(&digest.hex(), text)?.ok_or_else(not_found),
-            Ok(Query::Pinned(name, digest)) => {
-                let image = self.by_name(&name).filter(|image| image.digest == digest.to_string());
-                image.cloned().ok_or_else(not_found)
-            }
+            Ok(Query::Pinned(name, digest)) => self.pinned(&name, digest).cloned().ok_or_else(not_found),
             Ok(Query::Name(name)) => match self.by_name(&name) {
                 Some(image) => Ok(Arc::clone(image)),
                 None => self.by_digits(text, text)?.ok_or_else(not_found),
@@ -53,6 +62,18 @@ impl Index {
             // What is no name is no image's name.
             Err(_) => Err(not_found()),
         }
+    }
+
+    /// The image of this repository that has the digest, or was chosen from the index that has it.
+    fn pinned(&self, name: &Reference, digest: Digest) -> Option<&Arc<Image>> {
+        let digest = digest.to_string();
+        let is_it = |image: &&Arc<Image>| {
+            let same =
+                |name: &Reference, own: &Reference| (own.host(), own.repository()) == (name.host(), name.repository());
+            let has = image.digest == digest || image.index_digest.as_ref() == Some(&digest);
+            has && image.name.parse::<Reference>().is_ok_and(|own| same(name, &own))
+        };
+        self.by_name(name).into_iter().chain(self.all()).find(is_it)
     }
 
     pub fn by_name(&self, name: &Reference) -> Option<&Arc<Image>> {

@@ -47,6 +47,12 @@ impl ImageStore {
         self.read().find(name)
     }
 
+    /// Has short names mean this registry, where nothing is here under them.
+    pub fn set_default_registry(&self, host: &str) {
+        let host = if host == "docker.io" { "" } else { host };
+        host.clone_into(&mut self.write().default_registry);
+    }
+
     /// Every image, by name; those without a name last.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Image>> {

@@ -1,0 +1,89 @@
+//! `bivouac image pull`: an image from its registry, fetched by the daemon.
+
+use clap::Args;
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::progress::Pulled;
+use super::{Image, list};
+use crate::console::client::Call;
+use crate::console::{Client, Failure, screen};
+
+/// No line of a pull is longer, the image at its end included.
+const LONGEST_LINE: usize = 16 << 20;
+
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Name of the image: python:3.11, ghcr.io/o/i@sha256:..., host:5000/a/b:tag
+    #[arg(value_name = "REF")]
+    pub name: String,
+}
+
+/// How far the daemon says that it is.
+#[derive(Debug, Deserialize)]
+pub struct Line {
+    pub status: String,
+    pub message: String,
+    #[serde(default)]
+    pub bytes: Part,
+    #[serde(default)]
+    image: Option<Image>,
+    #[serde(default)]
+    code: String,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+pub struct Part {
+    pub done: u64,
+    pub total: u64,
+}
+
+/// Shows how far it is, and prints the name under which the image can be used.
+///
+/// # Errors
+/// When the daemon cannot be asked, or fails to pull the image.
+pub async fn pull(client: &Client, args: &Pull) -> Result<(), Failure> {
+    let action = format!("pull {}", args.name);
+    let call = Call::new(Method::POST, "/v1/images/pull", action.clone()).with(json!({"image": {"uri": args.name}}));
+    let progress = Pulled::start(&args.name);
+    let answer = client.answer(call).await;
+    let pulled = match answer {
+        Ok(answer) => follow(answer.into_body(), &progress, &action).await,
+        Err(failure) => Err(failure),
+    };
+    progress.finish();
+    let image = pulled?;
+    screen::note(&format!("pulled {} ({}, {})", image.name, list::short(&image.digest), screen::bytes(image.size)));
+    screen::line(&image.name)
+}
+
+/// Reads lines until one says how it ended.
+async fn follow(mut body: Incoming, progress: &Pulled, action: &str) -> Result<Image, Failure> {
+    let unreadable = |problem: String| Failure::Unreadable { action: action.to_owned(), problem };
+    let mut text = Vec::new();
+    loop {
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let rest = text.split_off(end + 1);
+            let line: Line = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+            text = rest;
+            progress.show(&line);
+            match (line.status.as_str(), line.image) {
+                ("done", Some(image)) => return Ok(image),
+                ("failed", _) => {
+                    let (code, message) = (line.code, line.message);
+                    return Err(Failure::Refused { action: action.to_owned(), status: 502, code, message });
+                }
+                _ => {}
+            }
+        }
+        let frame = body.frame().await.ok_or_else(|| unreadable("the daemon hung up".to_owned()))?;
+        let frame = frame.map_err(|error| unreadable(error.to_string()))?;
+        text.extend_from_slice(&frame.into_data().unwrap_or_default());
+        if text.len() > LONGEST_LINE {
+            return Err(unreadable("a line has no end".to_owned()));
+        }
+    }
+}
