@@ -30,7 +30,7 @@ pub fn assemble(config: &Config) -> Result<Parts, StartFailure> {
     let (images, store) = stores(config)?;
     base::ensure(&images, &env::current_exe().unwrap_or_default());
     let puller = Puller::new(Arc::clone(&images), config.registries.clone()).map_err(part("set up the registries"))?;
-    let host = host(config, &images, &store)?;
+    let host = host(config, (&images, &puller), &store)?;
     Ok(Parts { images, puller, store, host })
 }
 
@@ -51,7 +51,11 @@ pub fn part<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl F
     move |error| StartFailure::Part { what, source: error.into() }
 }
 
-fn host(config: &Config, images: &Arc<ImageStore>, store: &Store) -> Result<Arc<dyn Host>, StartFailure> {
+fn host(
+    config: &Config,
+    (images, puller): (&Arc<ImageStore>, &Puller),
+    store: &Store,
+) -> Result<Arc<dyn Host>, StartFailure> {
     let taken = store.id_bases().map_err(part("read the id ranges of the recorded sandboxes"))?;
     let linux = LinuxConfig {
         state_dir: config.state_dir.clone(),
@@ -63,9 +67,10 @@ fn host(config: &Config, images: &Arc<ImageStore>, store: &Store) -> Result<Arc<
         // The log is kept in two segments of half its size.
         settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
         overlay_by_paths: config.overlay_by_paths,
+        pull_policy: config.pull_policy,
         slots: config.prepared_slots,
     };
-    let host = LinuxHost::start(linux, Arc::clone(images), &taken);
+    let host = LinuxHost::start(linux, (Arc::clone(images), puller.clone()), &taken);
     Ok(Arc::new(host.map_err(|error| StartFailure::Unfit { source: error.into() })?))
 }
 

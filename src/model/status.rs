@@ -94,6 +94,8 @@ pub enum Reason {
     EntrypointNotExecutable,
     OomKilled,
     ImageNotFound,
+    /// The image could not be fetched from its registry.
+    ImagePullFailed,
     /// A limit was asked for that this host cannot enforce.
     LimitNotEnforceable,
     /// A step of making the sandbox failed.
@@ -122,6 +124,7 @@ impl Reason {
             Self::EntrypointNotExecutable => "entrypoint_not_executable",
             Self::OomKilled => "oom_killed",
             Self::ImageNotFound => "image_not_found",
+            Self::ImagePullFailed => "image_pull_failed",
             Self::LimitNotEnforceable => "limit_not_enforceable",
             Self::StartFailed => "start_failed",
             Self::PauseFailed => "pause_failed",

@@ -8,19 +8,23 @@ use tracing::Instrument;
 use super::driver::{Answer, Driver, Facts};
 use super::machine::{Context, State};
 use super::registry::Inner;
-use super::{Denial, IdBase, Reservation};
+use super::{Denial, Fetch, IdBase, Reservation};
 use crate::model::{SandboxId, SandboxSpec, with_causes};
 
-/// Starts to make a sandbox; `asker` hears when it runs, has failed, or could not be begun.
-pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, asker: oneshot::Sender<Answer>) {
+/// Starts to make a sandbox; `asker` hears when it runs, has failed, or could not be begun. Where the image is to be fetched
+/// first, `asker` hears as soon as it is recorded.
+pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, fetch: Option<Fetch>, asker: oneshot::Sender<Answer>) {
     let (inner, outer) = (Arc::clone(inner), tracing::Span::current());
     let task = async move {
-        match record(&inner, spec).await {
+        match record(&inner, spec, fetch.is_some()).await {
             Ok((id, mut driver)) => {
                 let span = tracing::info_span!("sandbox", sandbox.id = %id);
                 let inner = Arc::downgrade(&{ inner });
                 let life = async move {
-                    driver.launch(asker);
+                    match fetch {
+                        Some(fetch) => driver.fetch(fetch, asker),
+                        None => driver.launch(asker),
+                    }
                     Inner::run(inner, driver).await;
                 };
                 life.instrument(span).await;
@@ -33,11 +37,12 @@ pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, asker: oneshot::Sende
 }
 
 /// Takes an id with its range and writes the record, before anything of the sandbox's own is made.
-async fn record(inner: &Inner, spec: SandboxSpec) -> Result<(SandboxId, Driver), Denial> {
+async fn record(inner: &Inner, spec: SandboxSpec, fetches: bool) -> Result<(SandboxId, Driver), Denial> {
     let shared = &inner.shared;
     let Reservation { id, base } = shared.host.reserve().await?;
     let context = Context { now: inner.now(), config: &shared.config, timeout: spec.timeout };
     let state = State::new(context);
+    let state = if fetches { state.fetching(&spec.image) } else { state };
     let facts = facts(inner, id.clone(), spec, base, context);
     if let Err(error) = shared.store.insert(&facts.record(&state)) {
         shared.host.release(base);

@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
+use super::fetch::{Fetch, Presence};
 use crate::model::{Exit, OutOfMemory, Reason, SandboxId, SandboxSpec, Usage};
 
 /// The first host id of a sandbox's exclusive range of 65,536 (`user_namespaces(7)`).
@@ -26,8 +28,17 @@ pub trait Host: Send + Sync + 'static {
     /// Nanoseconds of the Unix epoch (`CLOCK_REALTIME`).
     fn unix_nanos(&self) -> i64;
 
-    /// Says whether the image is there, before anything is recorded.
-    async fn check_image(&self, image: &str) -> Result<(), HostError>;
+    /// Says whether the image is there or is to be fetched, before anything is recorded.
+    async fn check_image(&self, image: &str, fetch: &Fetch) -> Result<Presence, HostError>;
+
+    /// Fetches the image and keeps it for this sandbox; `tell` hears how far that is. Whoever drops the future gives it up.
+    async fn fetch_image(
+        &self,
+        id: &SandboxId,
+        image: &str,
+        fetch: Fetch,
+        tell: watch::Sender<String>,
+    ) -> Result<(), HostError>;
 
     /// Takes an id and an id range that no sandbox, recorded or living, uses. What is prepared on the host under that id
     /// is gone after [`release`](Self::release), or part of the sandbox after [`launch`](Self::launch).

@@ -17,6 +17,8 @@
 //!   any of these -- delete, expire --> Stopping -- destroyed --> Terminated -- retention over --> (gone)
 //! ```
 //!
+//! - Pending may begin with fetching the image; whoever asked for the sandbox has the answer by then, and reads in the status
+//!   how far it is. A delete gives the fetching up.
 //! - launched: the entrypoint was executed; the time of life begins to count.
 //! - launch failed: a step of making it failed; the status names the step, what was made is removed.
 //! - pause: recorded, then all processes are being frozen.
@@ -47,6 +49,7 @@ mod execution;
 mod expiry;
 #[cfg(any(test, feature = "fake-host"))]
 pub mod fake;
+mod fetch;
 pub mod files;
 mod host;
 mod inside;
@@ -66,6 +69,7 @@ pub use denial::Denial;
 pub use execution::{
     Ended, ExecError, Execution, FoundExecution, Job, LABEL_BYTES, Order, Process, Program, Reins, Started, WindowSize,
 };
+pub use fetch::{Fetch, Presence};
 pub use host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 pub use inside::Inside;
 pub use listing::{Filter, Found, Listing};

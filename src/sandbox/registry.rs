@@ -13,7 +13,7 @@ use super::listing::{self, Filter, Found, Listing};
 use super::machine::State;
 use super::snapshot::{Sandbox, Snapshot};
 use super::usage::Meters;
-use super::{Denial, Host, LifecycleConfig, birth};
+use super::{Denial, Fetch, Host, LifecycleConfig, Presence, birth};
 use crate::model::{History, Phase, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
 
@@ -70,14 +70,23 @@ impl Sandboxes {
     /// # Errors
     /// When nothing was made: the image is not there, no id range or record is to be had, the daemon shuts down.
     pub async fn create(&self, spec: SandboxSpec) -> Result<Sandbox, Denial> {
+        self.create_fetching(spec, Fetch::default()).await
+    }
+
+    /// As [`create`](Self::create); says when the image is fetched, and as whom. Where it is, this resolves as soon as the sandbox
+    /// is recorded as Pending.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_fetching(&self, spec: SandboxSpec, fetch: Fetch) -> Result<Sandbox, Denial> {
         self.refuse_when_closing()?;
-        let checked = self.inner.shared.host.check_image(&spec.image).await;
-        checked.map_err(|error| match error.reason {
+        let checked = self.inner.shared.host.check_image(&spec.image, &fetch).await;
+        let presence = checked.map_err(|error| match error.reason {
             Reason::ImageNotFound => Denial::ImageNotFound { image: spec.image.clone(), message: error.message },
             _ => Denial::Host(error),
         })?;
         let (asker, answer) = oneshot::channel();
-        birth::begin(&self.inner, spec, asker);
+        birth::begin(&self.inner, spec, (presence == Presence::Elsewhere).then_some(fetch), asker);
         answer.await.unwrap_or_else(|_| Err(Denial::Busy { id: "that is being made".to_owned() }))
     }
 

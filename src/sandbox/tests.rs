@@ -17,6 +17,7 @@ mod chaos;
 mod crash;
 mod driver;
 mod faults;
+mod fetching;
 mod listing;
 mod time;
 mod unwritable;

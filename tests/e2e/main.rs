@@ -19,5 +19,6 @@ mod lifecycle;
 mod limits;
 mod ports;
 mod pty;
+mod pull;
 mod restart;
 mod usage;

@@ -3,10 +3,10 @@
 
 pub mod fake;
 pub mod real;
+pub mod run;
 #[path = "../e2e/harness/wait.rs"]
 pub mod wait;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,11 +77,4 @@ pub fn impatient() -> Patience {
         window: Duration::from_millis(500),
         trickle: 1024,
     }
-}
-
-/// Runs a program that must succeed.
-pub fn run(program: &str, args: &[&str], dir: &Path) {
-    let done = std::process::Command::new(program).args(args).current_dir(dir).output();
-    let done = done.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"));
-    assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }

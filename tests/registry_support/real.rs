@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::run;
+use super::run::run;
 use super::wait::until;
 
 pub struct Registry {

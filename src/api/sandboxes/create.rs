@@ -21,10 +21,12 @@ use crate::sandbox::{Denial, LifecycleConfig};
 /// Images that a refusal names.
 const MOST_NAMES: usize = 10;
 
-/// 202 once the sandbox runs, or once it is known why it does not: its status says so, and it can be read and deleted.
+/// 202 once the sandbox runs, or once it is known why it does not: its status says so, and it can be read and deleted. One whose
+/// image must be fetched first is answered at once, as Pending.
 pub async fn create(State(state): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, ApiError> {
     let spec = spec::read(&body, &rules(state.sandboxes.config()))?;
-    let created = state.sandboxes.create(spec).await;
+    let fetch = spec::read_fetch(&body)?;
+    let created = state.sandboxes.create_fetching(spec, fetch).await;
     state.counters.created(created.as_ref().map_or(true, |sandbox| sandbox.status.phase == Phase::Failed));
     let sandbox = created.map_err(|denial| refusal(&state, denial))?;
     let location = format!("/v1/sandboxes/{}", sandbox.id);
@@ -52,13 +54,13 @@ fn architecture() -> &'static str {
 
 fn refusal(state: &ApiState, denial: Denial) -> ApiError {
     match denial {
-        Denial::ImageNotFound { image, .. } => image_not_found(&image, &state.images.list()),
+        Denial::ImageNotFound { image, message } => image_not_found(&image, &message, &state.images.list()),
         other => ApiError::denied(other, "DOCKER::SANDBOX_START_FAILED"),
     }
 }
 
 /// Says what to do about it, and what could have been meant.
-fn image_not_found(image: &str, here: &[Arc<Image>]) -> ApiError {
+fn image_not_found(image: &str, problem: &str, here: &[Arc<Image>]) -> ApiError {
     let names: Vec<&str> = here.iter().map(|image| image.name.as_str()).filter(|name| !name.is_empty()).collect();
     let listed = match names.as_slice() {
         [] => "There are no images here yet".to_owned(),
@@ -69,9 +71,10 @@ fn image_not_found(image: &str, here: &[Arc<Image>]) -> ApiError {
             many.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ")
         ),
     };
-    let import = "`bivouac image import PATH --name NAME` or POST /v1/images/import";
-    let image = shown(image);
-    let message =
-        format!("Image {image} is not on this host, and this version pulls none: import it with {import}. {listed}.");
+    let (image, problem) = (shown(image), problem.chars().take(500).collect::<String>());
+    let message = format!(
+        "Image {image} is not on this host and is not pulled: failed to {problem}. `bivouac image pull NAME` or `bivouac image \
+         import PATH --name NAME` bring it in. {listed}."
+    );
     ApiError::refused("SANDBOX::IMAGE_NOT_FOUND", message)
 }

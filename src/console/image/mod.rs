@@ -33,12 +33,18 @@ struct Configured {
     config: Defaults,
 }
 
-/// What the image says about its command.
+/// What the image says about its command. It is fetched if it is not here.
 ///
 /// # Errors
 /// When there is no such image, or the daemon cannot be asked.
 pub async fn defaults(client: &Client, name: &str) -> Result<Defaults, Failure> {
-    let image: Configured = client.json(lookup(name)).await?;
+    let image: Configured = match client.json(lookup(name)).await {
+        Err(Failure::Refused { status: 404, .. }) => {
+            let fetched = pull::fetch(client, name).await?;
+            client.json(lookup(&fetched.name)).await?
+        }
+        found => found?,
+    };
     Ok(image.config)
 }
 

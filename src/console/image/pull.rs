@@ -46,18 +46,23 @@ pub struct Part {
 /// # Errors
 /// When the daemon cannot be asked, or fails to pull the image.
 pub async fn pull(client: &Client, args: &Pull) -> Result<(), Failure> {
-    let action = format!("pull {}", args.name);
-    let call = Call::new(Method::POST, "/v1/images/pull", action.clone()).with(json!({"image": {"uri": args.name}}));
-    let progress = Pulled::start(&args.name);
+    let image = fetch(client, &args.name).await?;
+    screen::note(&format!("pulled {} ({}, {})", image.name, list::short(&image.digest), screen::bytes(image.size)));
+    screen::line(&image.name)
+}
+
+/// Has the daemon pull the image, and shows how far it is.
+pub(super) async fn fetch(client: &Client, name: &str) -> Result<Image, Failure> {
+    let action = format!("pull {name}");
+    let call = Call::new(Method::POST, "/v1/images/pull", action.clone()).with(json!({"image": {"uri": name}}));
+    let progress = Pulled::start(name);
     let answer = client.answer(call).await;
     let pulled = match answer {
         Ok(answer) => follow(answer.into_body(), &progress, &action).await,
         Err(failure) => Err(failure),
     };
     progress.finish();
-    let image = pulled?;
-    screen::note(&format!("pulled {} ({}, {})", image.name, list::short(&image.digest), screen::bytes(image.size)));
-    screen::line(&image.name)
+    pulled
 }
 
 /// Reads lines until one says how it ended.

@@ -81,6 +81,11 @@ impl Puller {
     /// When the name is not one that a registry could have.
     pub fn pull(&self, request: &PullRequest) -> Result<Pulling, ImageError> {
         let name = Reference::read(&request.image, &self.inner.transport.config.default_registry)?;
+        // A digest alone says what, and not where; and what is built in is nobody's else to give.
+        let is_digest = request.image.starts_with("sha256:");
+        if is_digest || (name.host() == "docker.io" && name.repository().starts_with("bivouac/")) {
+            return Err(ImageError::NotFound { name: request.image.chars().take(300).collect() });
+        }
         let key = (name, request.credentials.clone());
         let mut running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, pull| pull.strong_count() > 0);

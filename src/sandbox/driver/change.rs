@@ -26,6 +26,11 @@ impl Driver {
             self.facts.proof = Some(launched.proof);
             self.life = Some(launched.life);
         }
+        if matches!(request, Request::Fetching(_)) {
+            // It passes, and is not worth a record.
+            self.become_state(*next);
+            return self.publish();
+        }
         if matches!(request, Request::Destroyed) {
             self.freed = self.facts.base.take();
         }

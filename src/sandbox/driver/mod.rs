@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::expiry::{self, Now};
 use super::machine::{Context, Request, State, Work};
 use super::snapshot::Snapshot;
-use super::{Host, HostError, IdBase, Life, LifecycleConfig};
+use super::{Fetch, Host, HostError, IdBase, Life, LifecycleConfig};
 use crate::model::SandboxId;
 use crate::store::Store;
 use work::{InFlight, Outcome};
@@ -51,6 +51,8 @@ pub(super) struct Driver {
     panics: u32,
     life: Option<Box<dyn Life>>,
     work: Option<InFlight>,
+    /// How far the work in flight is.
+    news: Option<watch::Receiver<String>>,
     /// Who waits for the transition in flight, and what went wrong with it.
     asker: Option<oneshot::Sender<Answer>>,
     fault: Option<HostError>,
@@ -96,6 +98,7 @@ impl Driver {
             panics: 0,
             life: None,
             work: None,
+            news: None,
             asker: None,
             fault: None,
             held: None,
@@ -119,6 +122,15 @@ impl Driver {
         self.work = Some(work::launch(Arc::clone(&self.shared.host), &self.facts));
     }
 
+    /// Starts to fetch the image of a sandbox whose record is written. `asker` hears at once that it is Pending.
+    pub fn fetch(&mut self, fetch: Fetch, asker: oneshot::Sender<Answer>) {
+        let (tell, news) = watch::channel(String::new());
+        self.news = Some(news);
+        self.work = Some(work::fetch(Arc::clone(&self.shared.host), &self.facts, fetch, tell));
+        // A caller that went away finds it in the list.
+        asker.send(Ok(self.facts.snapshot(&self.state).sandbox)).ok();
+    }
+
     async fn run(&mut self) -> Finish {
         loop {
             match self.next().await {
@@ -138,15 +150,16 @@ impl Driver {
     async fn next(&mut self) -> Event {
         let now = self.now();
         let nap = self.nap(now);
-        let Self { work, life, inbox, closing, state, held, .. } = self;
+        let Self { work, news, life, inbox, closing, state, held, .. } = self;
         let idle = work.is_none();
-        let may_leave = idle || state.work == Some(Work::Rest);
+        let may_leave = idle || matches!(state.work, Some(Work::Rest | Work::Fetch));
         // In this order, so that a sandbox under a storm of calls still sees its end and its hour. When the last handle
         // on the sandboxes is dropped, so is the sender of `closing`, and waiting for it ends as well.
         tokio::select! {
             biased;
             outcome = finished(work) => Event::Happened(outcome),
             outcome = ended(life), if state.watches_end() && idle => Event::Happened(outcome),
+            outcome = heard(news), if !idle => Event::Happened(outcome),
             () = sleep(nap) => Event::Alarm,
             _ = closing.wait_for(|closing| *closing), if may_leave => Event::Over,
             Some(call) = inbox.recv(), if held.is_none() => Event::Called(call),
@@ -193,6 +206,18 @@ async fn finished(work: &mut Option<InFlight>) -> Outcome {
         }
         None => std::future::pending().await,
     }
+}
+
+async fn heard(news: &mut Option<watch::Receiver<String>>) -> Outcome {
+    if let Some(told) = news
+        && told.changed().await.is_ok()
+    {
+        let text = told.borrow_and_update().clone();
+        return Outcome { request: Request::Fetching(text), launched: None };
+    }
+    // Whoever told has ended.
+    *news = None;
+    std::future::pending().await
 }
 
 async fn ended(life: &mut Option<Box<dyn Life>>) -> Outcome {

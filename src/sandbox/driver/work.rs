@@ -4,9 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::model::Reason;
 use crate::sandbox::machine::{Effect, Request};
-use crate::sandbox::{Host, HostError, Launched};
+use crate::sandbox::{Fetch, Host, HostError, Launched};
 
 use super::facts::Facts;
 
@@ -34,10 +36,19 @@ pub(super) fn launch(host: Arc<dyn Host>, facts: &Facts) -> InFlight {
     })
 }
 
+pub(super) fn fetch(host: Arc<dyn Host>, facts: &Facts, fetch: Fetch, tell: watch::Sender<String>) -> InFlight {
+    let (id, image) = (facts.id.clone(), facts.spec.image.clone());
+    Box::pin(async move {
+        let fetched = host.fetch_image(&id, &image, fetch, tell).await;
+        done(either(fetched, Request::Fetched, Request::FetchFailed))
+    })
+}
+
 /// The work that an effect asks for; `None` for those that are no work.
 pub(super) fn start(effect: &Effect, host: Arc<dyn Host>, facts: &Facts) -> Option<InFlight> {
     let (id, base) = (facts.id.clone(), facts.base);
     Some(match *effect {
+        Effect::Launch => launch(host, facts),
         Effect::Freeze => {
             Box::pin(async move { done(either(host.freeze(&id).await, Request::Frozen, Request::FreezeFailed)) })
         }

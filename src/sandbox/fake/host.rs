@@ -11,7 +11,7 @@ use super::world::{self, Turn};
 use super::{FakeHost, Step, lock};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
 use crate::sandbox::execution::{ExecError, FoundExecution, Order, Process, Started};
-use crate::sandbox::{ConnectError, End, Host, HostError, IdBase, Launched, Life, Reservation};
+use crate::sandbox::{ConnectError, End, Fetch, Host, HostError, IdBase, Launched, Life, Presence, Reservation};
 
 /// How many users and groups a sandbox has.
 const RANGE: IdBase = 65_536;
@@ -30,10 +30,29 @@ impl Host for FakeHost {
         self.clock.unix_nanos()
     }
 
-    async fn check_image(&self, image: &str) -> Result<(), HostError> {
+    async fn check_image(&self, image: &str, _fetch: &Fetch) -> Result<Presence, HostError> {
         if lock(&self.world).missing_images.contains(image) {
             return Err(HostError { reason: Reason::ImageNotFound, message: format!("find image {image}: not here") });
         }
+        let is_elsewhere = lock(&self.world).images_elsewhere.contains(image);
+        Ok(if is_elsewhere { Presence::Elsewhere } else { Presence::Here })
+    }
+
+    /// Tells once at the beginning and once in the middle.
+    async fn fetch_image(
+        &self,
+        id: &SandboxId,
+        image: &str,
+        _fetch: Fetch,
+        tell: watch::Sender<String>,
+    ) -> Result<(), HostError> {
+        let turn = self.turn(Step::Fetch, id);
+        for part in ["0 of 2", "1 of 2"] {
+            tell.send_replace(format!("pulling {image}: {part} layers"));
+            pass(turn.behaviour.delay / 2).await;
+        }
+        turn.verdict()?;
+        lock(&self.world).images_elsewhere.remove(image);
         Ok(())
     }
 

@@ -95,6 +95,11 @@ impl FakeHost {
         lock(&self.world).missing_images.insert(image.to_owned());
     }
 
+    /// Makes an image one that must be fetched.
+    pub fn move_image_away(&self, image: &str) {
+        lock(&self.world).images_elsewhere.insert(image.to_owned());
+    }
+
     /// Ends a sandbox's entrypoint. Nothing happens when there is none.
     pub fn end(&self, id: &SandboxId, end: End) {
         lock(&self.world).end(id, end);

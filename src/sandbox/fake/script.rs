@@ -10,6 +10,7 @@ use crate::sandbox::HostError;
 /// A call on the host that a test can delay or fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
+    Fetch,
     Launch,
     Adopt,
     Freeze,
@@ -21,8 +22,17 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Self; 8] =
-        [Self::Launch, Self::Adopt, Self::Freeze, Self::Thaw, Self::IsFrozen, Self::Signal, Self::Stop, Self::Destroy];
+    pub const ALL: [Self; 9] = [
+        Self::Fetch,
+        Self::Launch,
+        Self::Adopt,
+        Self::Freeze,
+        Self::Thaw,
+        Self::IsFrozen,
+        Self::Signal,
+        Self::Stop,
+        Self::Destroy,
+    ];
 }
 
 /// What one call does.
@@ -40,6 +50,7 @@ impl Behaviour {
         let reason = match step {
             Step::Freeze => Reason::PauseFailed,
             Step::Thaw => Reason::ResumeFailed,
+            Step::Fetch => Reason::ImagePullFailed,
             Step::Adopt | Step::IsFrozen => Reason::Lost,
             Step::Launch | Step::Signal | Step::Stop | Step::Destroy => Reason::StartFailed,
         };

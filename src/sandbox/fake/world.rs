@@ -25,6 +25,7 @@ pub(super) struct World {
     pub slept_nanos: u64,
     pub wall_minus_boot: i64,
     pub missing_images: BTreeSet<String>,
+    pub images_elsewhere: BTreeSet<String>,
     pub violations: Vec<String>,
 }
 
@@ -51,6 +52,7 @@ impl Default for World {
             // In September of 2026.
             wall_minus_boot: 1_790_000_000_000_000_000,
             missing_images: BTreeSet::new(),
+            images_elsewhere: BTreeSet::new(),
             violations: Vec::new(),
         }
     }

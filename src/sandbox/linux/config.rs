@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::image::Policy;
 use crate::model::Limits;
 use crate::runtime::plan::PlanSettings;
 
@@ -20,6 +21,8 @@ pub struct LinuxConfig {
     pub settings: PlanSettings,
     /// Mount roots the way of kernels before 6.15, to try it out on a newer one.
     pub overlay_by_paths: bool,
+    /// When the image of a sandbox is fetched that does not say it itself.
+    pub pull_policy: Policy,
     /// How many prepared places are kept.
     pub slots: usize,
 }

@@ -4,6 +4,7 @@ mod config;
 mod dirs;
 mod disk;
 mod exec;
+mod fetch;
 mod layer;
 mod memory;
 mod ports;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 pub use config::LinuxConfig;
 
@@ -28,9 +30,10 @@ use self::proof::Proof;
 
 use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
+use super::fetch::{Fetch, Presence};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
-use crate::image::{ImageError, ImageStore};
+use crate::image::{ImageError, ImageStore, Puller};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
@@ -68,6 +71,7 @@ struct Inner {
     disks: Disks,
     boot_id: String,
     images: Arc<ImageStore>,
+    puller: Puller,
     cgroups: Arc<Cgroups>,
     launcher: Arc<Launcher>,
     ranges: Arc<IdRanges>,
@@ -87,7 +91,11 @@ struct Inner {
 impl LinuxHost {
     /// Finds or starts the launcher, prepares the first slots. `taken` are the id ranges of every record: no slot may
     /// be prepared with one of them. Blocks.
-    pub fn start(config: LinuxConfig, images: Arc<ImageStore>, taken: &[IdBase]) -> Result<Self, LinuxError> {
+    pub fn start(
+        config: LinuxConfig,
+        (images, puller): (Arc<ImageStore>, Puller),
+        taken: &[IdBase],
+    ) -> Result<Self, LinuxError> {
         let directory = |error: std::io::Error| LinuxError::Directory(error.to_string());
         let dirs = SandboxDirs::open(&config.state_dir).map_err(directory)?;
         let skeleton = dirs::make_skeleton(&config.state_dir).map_err(directory)?;
@@ -122,6 +130,7 @@ impl LinuxHost {
             config,
             dirs,
             images,
+            puller,
             cgroups,
             launcher,
             ranges,
@@ -205,8 +214,18 @@ impl Host for LinuxHost {
         sys::unix_nanos()
     }
 
-    async fn check_image(&self, image: &str) -> Result<(), HostError> {
-        self.inner.images.find(image).map(drop).map_err(image_failed)
+    async fn check_image(&self, image: &str, fetch: &Fetch) -> Result<Presence, HostError> {
+        self.inner.presence(image, fetch)
+    }
+
+    async fn fetch_image(
+        &self,
+        id: &SandboxId,
+        image: &str,
+        fetch: Fetch,
+        tell: watch::Sender<String>,
+    ) -> Result<(), HostError> {
+        self.inner.fetch(id, image, fetch, tell).await
     }
 
     async fn reserve(&self) -> Result<Reservation, HostError> {

@@ -34,7 +34,10 @@ pub struct Born {
 pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
     let slot = inner.reserved().remove(&base).ok_or_else(|| internal("take the reserved slot: there is none"))?;
     inner.slots.used(id);
-    let image = inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?;
+    let image = match inner.images.held(id.as_str()) {
+        Some(fetched) => fetched,
+        None => inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?,
+    };
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let limits = inner.config.limits(&spec.limits);
     let (writable, note) = layer::make(inner, id, &dir, base, &limits)?;

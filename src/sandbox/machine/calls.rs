@@ -82,7 +82,8 @@ pub(super) fn remove(state: &State, reason: Reason, message: &str, context: Cont
     let next = state.becomes(Phase::Stopping, reason, message.to_owned(), context.now);
     let next = State { removed: true, attempts: 0, ..next };
     match next.work {
-        None | Some(Work::Rest) => accept(next.doing(Some(Work::Destroy)), Effect::Destroy),
+        // Nothing of a sandbox whose image is being fetched is half made: that is simply given up.
+        None | Some(Work::Rest | Work::Fetch) => accept(next.doing(Some(Work::Destroy)), Effect::Destroy),
         Some(_) => accept(next, None),
     }
 }

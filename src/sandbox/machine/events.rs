@@ -18,6 +18,9 @@ pub(super) fn decide(state: &State, request: &Request, context: Context<'_>) -> 
         (_, Request::Forget) => forget(state),
         (None, Request::Ended(end)) if state.watches_end() => ended(state, end, context),
         (Some(Work::Freeze | Work::Undo(_) | Work::Thaw), Request::Ended(_)) => Decision::Wait,
+        (Some(Work::Fetch), Request::Fetching(text)) => fetching(state, text),
+        (Some(Work::Fetch), Request::Fetched) => fetched(state, context),
+        (Some(Work::Fetch), Request::FetchFailed(error)) => fail(state, error.reason, error.message.clone(), context),
         (Some(Work::Launch), Request::Launched { notes }) => launched(state, notes, context),
         (Some(Work::Launch), Request::LaunchFailed(error)) => launch_failed(state, error, context),
         (Some(Work::Freeze), Request::Frozen) => paused(state, context),
@@ -51,6 +54,19 @@ fn forget(state: &State) -> Decision {
         Some(_) => accept(state.clone(), Effect::Forget),
         None => Decision::Ignore,
     }
+}
+
+/// Nothing happened that anybody would look for later.
+fn fetching(state: &State, text: &str) -> Decision {
+    let mut next = state.clone();
+    text.clone_into(&mut next.status.message);
+    accept(next, None)
+}
+
+fn fetched(state: &State, context: Context<'_>) -> Decision {
+    let message = "the image is here; the sandbox is being made".to_owned();
+    let next = state.becomes(Phase::Pending, Reason::Provisioning, message, context.now);
+    accept(next.doing(Some(Work::Launch)), Effect::Launch)
 }
 
 fn launched(state: &State, notes: &[String], context: Context<'_>) -> Decision {

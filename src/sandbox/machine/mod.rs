@@ -40,6 +40,8 @@ pub struct State {
 /// Something that takes time and ends in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
+    /// Getting the image.
+    Fetch,
     Launch,
     Freeze,
     /// Thawing after a freeze that failed with this message.
@@ -68,6 +70,10 @@ pub enum Request {
     Forget,
     Rested,
     // The host says:
+    /// How far the image is.
+    Fetching(String),
+    Fetched,
+    FetchFailed(HostError),
     Launched {
         notes: Vec<String>,
     },
@@ -119,6 +125,7 @@ pub enum Decision {
 /// What the driver has to do after the next state is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
+    Launch,
     Freeze,
     Thaw,
     Stop,
@@ -180,6 +187,12 @@ impl State {
             work: Some(Work::Launch),
             attempts: 0,
         }
+    }
+
+    /// The same, but its image is to be fetched first.
+    pub fn fetching(mut self, image: &str) -> Self {
+        self.status.message = format!("pulling {image}");
+        Self { history: remembered(History::default(), &self.status), work: Some(Work::Fetch), ..self }
     }
 
     pub fn phase(&self) -> Phase {

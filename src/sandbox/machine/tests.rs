@@ -49,6 +49,7 @@ fn states() -> Vec<(&'static str, State)> {
     let undo = Work::Undo("EBUSY".to_owned());
     let ended = State { cleaned: true, ..state(Phase::Failed, None) };
     vec![
+        ("Pending, fetching", state(Phase::Pending, Some(Work::Fetch))),
         ("Pending, being launched", state(Phase::Pending, Some(Work::Launch))),
         ("Pending, as loaded", state(Phase::Pending, None)),
         ("Running", state(Phase::Running, None)),
@@ -83,6 +84,9 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("expire", Request::Expire),
         ("forget", Request::Forget),
         ("rested", Request::Rested),
+        ("fetching", Request::Fetching("1 of 2".to_owned())),
+        ("fetched", Request::Fetched),
+        ("fetch failed", Request::FetchFailed(error("404"))),
         ("launched", Request::Launched { notes: Vec::new() }),
         ("launch failed", Request::LaunchFailed(error("ENOENT"))),
         ("frozen", Request::Frozen),

@@ -7,14 +7,14 @@ mod http;
 mod image;
 mod oracle;
 mod sandbox;
-mod wait;
+pub mod wait;
 mod websocket;
 
 pub use able::unified;
 pub use daemon::Daemon;
 pub use debian::DEBIAN;
 pub use http::{Client, Response};
-pub use image::IMAGE;
+pub use image::{IMAGE, archive};
 pub use oracle::{Snapshot, programs_of};
 pub use sandbox::Sandbox;
 pub use wait::until;

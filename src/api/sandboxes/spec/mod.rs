@@ -6,6 +6,7 @@
 mod entrypoint;
 mod env;
 mod extensions;
+mod fetch;
 pub mod labels;
 mod limits;
 mod platform;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::model::{Limits, SandboxSpec};
+use crate::sandbox::Fetch;
 
 /// What the checks must know of the server and the moment.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +58,11 @@ pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
     volumes::check(&body)?;
     entrypoint::check_size(&spec.entrypoint, &spec.env)?;
     Ok(spec)
+}
+
+/// Reads how the image of that sandbox is to be had.
+pub fn read_fetch(body: &Value) -> Result<Fetch, ApiError> {
+    fetch::read(&Fields::body(body)?)
 }
 
 /// What the protocol has and this version has not.

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use crate::api::credentials;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 
@@ -73,10 +74,7 @@ fn read_image(image: &Fields<'_>) -> Result<String, ApiError> {
     if uri.chars().any(char::is_control) {
         return Err(ApiError::invalid("image.uri must not contain control characters."));
     }
-    // Nothing is pulled by this version, so credentials are only checked for their shape.
-    if let Some(auth) = image.object("auth")? {
-        auth.required_text("username")?;
-        auth.required_text("password")?;
-    }
+    // Used elsewhere; what is wrong with them is found out with everything else.
+    credentials::read(image)?;
     Ok(uri.to_owned())
 }

@@ -39,12 +39,15 @@ fn check(before: &State, request: &Request, after: &State, effect: Option<&Effec
     assert!(before.status.exit.is_none() || after.status.exit == before.status.exit, "a second exit by {request:?}");
     assert_eq!(from == to, after.status.since_unix_nanos == before.status.since_unix_nanos || from == to);
     assert_eq!(after.removed, after.phase() == Phase::Stopping || after.forget.is_some());
-    let starts =
-        matches!(effect, Some(Effect::Freeze | Effect::Thaw | Effect::Stop | Effect::Destroy | Effect::Rest(_)));
+    let starts = matches!(
+        effect,
+        Some(Effect::Launch | Effect::Freeze | Effect::Thaw | Effect::Stop | Effect::Destroy | Effect::Rest(_))
+    );
     if starts {
         let fits = matches!(
             (effect, &after.work),
-            (Some(Effect::Freeze), Some(Work::Freeze))
+            (Some(Effect::Launch), Some(Work::Launch))
+                | (Some(Effect::Freeze), Some(Work::Freeze))
                 | (Some(Effect::Thaw), Some(Work::Thaw | Work::Undo(_)))
                 | (Some(Effect::Stop), Some(Work::Stop))
                 | (Some(Effect::Destroy), Some(Work::Destroy))
@@ -57,10 +60,10 @@ fn check(before: &State, request: &Request, after: &State, effect: Option<&Effec
     }
 }
 
-/// Whether this reports the end of the work in flight: only then may other work begin (a rest may be cut short).
+/// Whether this reports the end of the work in flight: only then may other work begin (a rest may be cut short, a fetch given up).
 fn reports(work: Option<&Work>, request: &Request) -> bool {
     match work {
-        None | Some(Work::Rest) => true,
+        None | Some(Work::Rest | Work::Fetch) => true,
         Some(Work::Launch) => matches!(request, Request::Launched { .. } | Request::LaunchFailed(_)),
         Some(Work::Freeze) => matches!(request, Request::Frozen | Request::FreezeFailed(_)),
         Some(Work::Undo(_) | Work::Thaw) => matches!(request, Request::Thawed | Request::ThawFailed(_)),
@@ -72,6 +75,7 @@ fn reports(work: Option<&Work>, request: &Request) -> bool {
 /// The good answer of the host to the work in flight.
 fn good_report(work: &Work) -> Request {
     match work {
+        Work::Fetch => Request::Fetched,
         Work::Launch => Request::Launched { notes: Vec::new() },
         Work::Freeze => Request::Frozen,
         Work::Undo(_) | Work::Thaw => Request::Thawed,
@@ -95,10 +99,10 @@ fn step(state: &mut State, request: &Request, moment: u64, config: &LifecycleCon
 
 proptest! {
     #[test]
-    fn random_requests_keep_to_the_rules(picks in prop::collection::vec((0..29_usize, any::<bool>()), 1..200)) {
+    fn random_requests_keep_to_the_rules(picks in prop::collection::vec((0..32_usize, any::<bool>()), 1..200)) {
         let config = LifecycleConfig::default();
         let requests = requests();
-        let mut state = state(Phase::Pending, Some(Work::Launch));
+        let mut state = state(Phase::Pending, Some(Work::Fetch));
         for (moment, (pick, finish)) in (1..).zip(picks) {
             let finished = state.work.as_ref().filter(|_| finish).map(good_report);
             let request = finished.unwrap_or_else(|| requests[pick].1.clone());
@@ -114,15 +118,15 @@ proptest! {
     }
 
     #[test]
-    fn what_a_daemon_leaves_can_be_taken_up(picks in prop::collection::vec(0..29_usize, 1..60), found in 22..29_usize) {
+    fn what_a_daemon_leaves_can_be_taken_up(picks in prop::collection::vec(0..32_usize, 1..60), found in 22..29_usize) {
         let config = LifecycleConfig::default();
         let requests = requests();
-        let mut state = state(Phase::Pending, Some(Work::Launch));
+        let mut state = state(Phase::Pending, Some(Work::Fetch));
         for (moment, pick) in (1..).zip(picks) {
             step(&mut state, &requests[pick].1, moment, &config);
         }
         state.work = None; // a new daemon
         step(&mut state, &requests[found].1, 100, &config);
-        prop_assert!(state.work.is_some() || !matches!(state.phase(), Phase::Stopping) || found != 28);
+        prop_assert!(state.work.is_some() || !matches!(state.phase(), Phase::Stopping) || found != 31);
     }
 }
