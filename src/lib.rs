@@ -56,6 +56,12 @@
 //! carries requests there (`api::proxy`), to who has the API key, the port's token or a signed address ([`api::access`]). Port
 //! 44772 is the daemon itself: the exec API.
 //!
+//! # Network
+//!
+//! A sandbox has loopback alone, or a pair of interfaces that leads to the host and nowhere else, made with its prepared place
+//! ([`network`]). What may pass is decided by one table of the packet filter, whose rules do not grow with sandboxes, and
+//! which stays when the daemon ends.
+//!
 //! # State
 //!
 //! One driver task makes all changes of a sandbox's state. What it does is decided by a pure function
@@ -71,6 +77,7 @@
 //! 5  api        console
 //! 4  sandbox    (lifecycle: machine, drivers, registry, adoption, expiry; linux: the real host)
 //! 2  image      store      guest (client of PID 1)      runtime (plan, launch, namespaces, cgroup, root)
+//!    network    (links, addresses, rules of the packet filter)
 //!    agent      (PID 1 itself)
 //! 1  proto      (what daemon, launcher and PID 1 say to each other)
 //! 0  sys (every system call, the only unsafe)      model (ids, specifications, states, limits)
@@ -96,6 +103,8 @@ pub mod daemon;
 pub mod guest;
 #[cfg(feature = "daemon")]
 pub mod image;
+#[cfg(feature = "daemon")]
+pub mod network;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
 #[cfg(feature = "daemon")]

@@ -68,6 +68,7 @@ fn host(
         settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
         overlay_by_paths: config.overlay_by_paths,
         pull_policy: config.pull_policy,
+        network: config.network.clone(),
         slots: config.prepared_slots,
     };
     let host = LinuxHost::start(linux, (Arc::clone(images), puller.clone()), &taken);

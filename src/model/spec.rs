@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::{Limits, NetworkMode};
 
 /// A valid request for a sandbox: every input error was found before this exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// Time to live, counted from the first moment of running; `None` lives until it is deleted.
     pub timeout: Option<Duration>,
+    /// What it has of a network; `None` is what the operator decided.
+    pub network: Option<NetworkMode>,
     /// Echoed back only when the client asked for one.
     pub platform: Option<Platform>,
     /// The extensions that are echoed back (`opensandbox.extensions.*`).

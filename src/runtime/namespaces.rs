@@ -129,6 +129,8 @@ fn prepare(go: OwnedFd) -> Step<()> {
     sys::bring_loopback_up().step("bring the loopback up")?;
     // As Docker: any user inside may serve on any port of its own network.
     fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").step("open the low ports")?;
+    // And any group may send echo requests without raw sockets.
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65535").step("open echo requests to all groups")?;
     for kind in CLOSED {
         let path = format!("/proc/sys/user/max_{kind}_namespaces");
         // These files mean the namespace of whoever opens them (namespaces(7)); the host's own are not touched.

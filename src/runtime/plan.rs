@@ -158,6 +158,7 @@ mod tests {
             timeout: None,
             platform: None,
             extensions: BTreeMap::new(),
+            network: None,
         }
     }
 

@@ -37,9 +37,23 @@ pub struct Slot {
     pub layers: OwnedFd,
     /// The same for the skeleton that is laid over every root.
     pub skeleton: OwnedFd,
+    /// The network namespace.
+    pub network: OwnedFd,
     /// The first process. It may still be preparing itself; orders wait for it.
     pub holding: Holding,
     pub nonce: String,
+}
+
+/// Connects network namespaces to what is outside of them.
+pub trait Wire: Send + Sync + std::fmt::Debug {
+    /// Nothing has run in the namespace yet. After an error nothing of it stays.
+    ///
+    /// # Errors
+    /// What failed, for people.
+    fn attach(&self, id: &SandboxId, namespace: BorrowedFd<'_>) -> Result<(), String>;
+
+    /// Takes away what [`attach`](Self::attach) made, as often as it is asked to.
+    fn detach(&self, id: &SandboxId);
 }
 
 /// What slots are made with.
@@ -50,6 +64,7 @@ pub struct SlotMaker {
     pub ranges: Arc<IdRanges>,
     pub cgroups: Arc<Cgroups>,
     pub launcher: Arc<Launcher>,
+    pub network: Arc<dyn Wire>,
     pub settings: PlanSettings,
     /// Hidden paths that depend on this host's CPUs.
     pub extra_masked: Vec<String>,
@@ -278,6 +293,7 @@ impl SlotMaker {
 
     fn make_in(&self, namespaces: &NamespaceMaker, id: &SandboxId, base: u32) -> Result<Slot, SlotError> {
         let namespaces = namespaces.make(base)?;
+        self.network.attach(id, namespaces.network.as_fd()).map_err(SlotError::Make)?;
         let layers = shifted(&self.dirs.layers, &namespaces.user)?;
         let skeleton = shifted(&self.dirs.skeleton, &namespaces.user)?;
         let cgroups = self.cgroups.prepare(id, supervisor_id(base))?;
@@ -287,7 +303,7 @@ impl SlotMaker {
         let fds = [&plan, &namespaces.user, &namespaces.network, &cgroups.own, &cgroups.workload];
         let fds: Vec<BorrowedFd<'_>> = fds.into_iter().chain(&cgroups.joins).map(AsFd::as_fd).collect();
         let holding = self.launcher.launch(id, &fds)?;
-        Ok(Slot { id: id.clone(), base, layers, skeleton, holding, nonce })
+        Ok(Slot { id: id.clone(), base, layers, skeleton, network: namespaces.network, holding, nonce })
     }
 
     /// Removes what a slot has. What cannot be removed now is swept by the next daemon.
@@ -297,6 +313,7 @@ impl SlotMaker {
         if let Err(error) = removed.and(forgotten) {
             tracing::error!(%error, sandbox.id = %id, "taking apart a prepared sandbox failed");
         }
+        self.network.detach(id);
         self.ranges.release(base);
     }
 }

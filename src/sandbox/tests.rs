@@ -121,6 +121,7 @@ fn spec() -> SandboxSpec {
         timeout: None,
         platform: None,
         extensions: BTreeMap::new(),
+        network: None,
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::StoreError;
-use crate::model::{Exit, History, Limits, Phase, Platform, Reason, SandboxId, SandboxSpec, Status};
+use crate::model::{Exit, History, Limits, NetworkMode, Phase, Platform, Reason, SandboxId, SandboxSpec, Status};
 
 /// Everything that must outlive the daemon about one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,8 @@ struct SpecBody {
     timeout: Option<Duration>,
     platform: Option<Platform>,
     extensions: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<NetworkMode>,
 }
 
 /// A body as bytes, with the digest that is stored beside it.
@@ -197,14 +199,15 @@ impl From<StatusBody> for Status {
 
 impl From<&SandboxSpec> for SpecBody {
     fn from(spec: &SandboxSpec) -> Self {
-        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, platform, extensions } = spec.clone();
-        Self { image, entrypoint, env, metadata, limits, timeout, platform, extensions }
+        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, network, platform, extensions } =
+            spec.clone();
+        Self { image, entrypoint, env, metadata, limits, timeout, platform, extensions, network }
     }
 }
 
 impl From<SpecBody> for SandboxSpec {
     fn from(spec: SpecBody) -> Self {
-        let SpecBody { image, entrypoint, env, metadata, limits, timeout, platform, extensions } = spec;
-        Self { image, entrypoint, env, metadata, limits, timeout, platform, extensions }
+        let SpecBody { image, entrypoint, env, metadata, limits, timeout, platform, extensions, network } = spec;
+        Self { image, entrypoint, env, metadata, limits, timeout, network, platform, extensions }
     }
 }

@@ -51,6 +51,7 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
             timeout: Some(Duration::from_millis(60_500)),
             platform: Some(Platform { os: "linux".to_owned(), arch: "amd64".to_owned() }),
             extensions: pairs(&[("opensandbox.extensions.x", "y")]),
+            network: None,
         },
         status: Status {
             phase: Phase::Failed,

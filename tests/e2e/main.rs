@@ -17,6 +17,7 @@ mod hostile_load;
 mod isolation;
 mod lifecycle;
 mod limits;
+mod network;
 mod ports;
 mod pty;
 mod pull;

@@ -1,6 +1,7 @@
 //! The configuration: flags before environment before file before defaults, and every problem told at once.
 
 mod limits;
+mod network;
 mod reader;
 mod registries;
 mod settings;
@@ -24,6 +25,7 @@ use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
 use crate::image::{Policy, RegistryConfig};
 use crate::model::{Limits, parse_memory, with_causes};
+use crate::network::NetworkConfig;
 use crate::sandbox::LifecycleConfig;
 
 /// Read when no other file is named; it need not be there.
@@ -58,6 +60,8 @@ pub struct Config {
     pub prepared_slots: usize,
     /// Mount roots the way of kernels before 6.15.
     pub overlay_by_paths: bool,
+    /// The network of sandboxes; `None` is loopback alone.
+    pub network: Option<NetworkConfig>,
     pub log: LogConfig,
     pub lifecycle: LifecycleConfig,
     /// What a sandbox gets that asks for nothing.
@@ -129,6 +133,7 @@ impl Config {
         let state_dir = from.absolute("server.state_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
         let max_limits = limits::read(from, "max");
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
+        let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
@@ -137,7 +142,8 @@ impl Config {
             open_ports: from.switch("proxy.open_ports").unwrap_or(false),
             proxy_timeout: proxy_timeout(from),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
-            cgroup_parent: cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir)),
+            network: network::read(from, &cgroup_parent),
+            cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),

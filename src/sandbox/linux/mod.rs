@@ -7,6 +7,7 @@ mod exec;
 mod fetch;
 mod layer;
 mod memory;
+mod network;
 mod ports;
 mod proof;
 mod provision;
@@ -26,6 +27,7 @@ pub use config::LinuxConfig;
 
 use self::dirs::SandboxDirs;
 use self::disk::Disks;
+use self::network::Network;
 use self::proof::Proof;
 
 use super::ConnectError;
@@ -35,13 +37,14 @@ use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore, Puller};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage, with_causes};
+use crate::network::BridgeError;
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
 use crate::runtime::disk::{DiskMaker, DiskSize};
 use crate::runtime::idrange::IdRanges;
 use crate::runtime::launcher::{Launcher, LauncherError};
 use crate::runtime::root::Way;
-use crate::runtime::slots::{LayerDirs, Slot, SlotError, SlotMaker, Slots};
+use crate::runtime::slots::{LayerDirs, Slot, SlotError, SlotMaker, Slots, Wire};
 use crate::runtime::sockets::Sockets;
 use crate::sys;
 
@@ -54,6 +57,8 @@ pub enum LinuxError {
     Launcher(#[from] LauncherError),
     #[error(transparent)]
     Slots(#[from] SlotError),
+    #[error(transparent)]
+    Network(#[from] BridgeError),
     #[error("{0}")]
     Directory(String),
 }
@@ -75,6 +80,7 @@ struct Inner {
     cgroups: Arc<Cgroups>,
     launcher: Arc<Launcher>,
     ranges: Arc<IdRanges>,
+    network: Arc<Network>,
     slots: Slots,
     way: Way,
     sockets: Sockets,
@@ -104,6 +110,7 @@ impl LinuxHost {
         let launcher = Arc::new(Launcher::connect(&config.init, &config.run_dir)?);
         let ranges = Arc::new(IdRanges::of_host());
         taken.iter().for_each(|base| ranges.claim(*base));
+        let network = Arc::new(Network::open(config.network.clone())?);
         let layers = LayerDirs { layers: images.layers_dir().to_owned(), skeleton };
         let maker = SlotMaker {
             program: config.init.clone(),
@@ -111,6 +118,7 @@ impl LinuxHost {
             ranges: Arc::clone(&ranges),
             cgroups: Arc::clone(&cgroups),
             launcher: Arc::clone(&launcher),
+            network: Arc::clone(&network) as Arc<dyn Wire>,
             settings: config.settings,
             extra_masked: dirs::thermal_paths(),
         };
@@ -134,6 +142,7 @@ impl LinuxHost {
             cgroups,
             launcher,
             ranges,
+            network,
             slots,
             way,
         };

@@ -16,7 +16,7 @@ use crate::runtime::cgroup::CgroupError;
 use crate::runtime::launcher::{Holding, LauncherError};
 use crate::runtime::plan::{self, ImageDefaults};
 use crate::runtime::root::{Way, mount_root};
-use crate::runtime::slots::Slots;
+use crate::runtime::slots::{Slots, Wire};
 use crate::sandbox::host::{HostError, IdBase};
 use crate::sys;
 
@@ -38,6 +38,7 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
         Some(fetched) => fetched,
         None => inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?,
     };
+    inner.network.settle(&slot, spec.network)?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let limits = inner.config.limits(&spec.limits);
     let (writable, note) = layer::make(inner, id, &dir, base, &limits)?;
@@ -100,6 +101,7 @@ pub fn remove(inner: &Inner, id: &SandboxId, base: IdBase, logs: Logs) -> Result
     note(inner.cgroups.kill(id).map_err(cgroup_failed));
     note(inner.cgroups.remove(id).map_err(cgroup_failed));
     note(inner.launcher.forget(id).map_err(launcher_failed));
+    inner.network.detach(id);
     note(inner.dirs.remove(id, logs).map_err(file_failed));
     inner.images.release(id.as_str());
     if problems.is_empty() { Ok(()) } else { Err(internal(&problems.join("; "))) }
@@ -110,6 +112,7 @@ pub fn sweep(inner: &Inner, known: &[SandboxId]) -> Vec<String> {
     let mut found = inner.cgroups.list();
     found.extend(inner.dirs.list());
     found.extend(inner.launcher.list().unwrap_or_default());
+    found.extend(inner.network.list());
     found.sort();
     found.dedup();
     let strangers = found.into_iter().filter(|id| !known.contains(id) && !inner.slots.knows(id));

@@ -64,7 +64,7 @@ impl LinuxHost {
             ("Limits", self.inner.config.limits(&spec.limits).to_string()),
             ("Not enforced", self.not_enforced(id, spec).join("; ")),
             ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
-            ("Network", "loopback only".to_owned()),
+            ("Network", self.network_line(id)),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
         ];
         lines.retain(|(_, value)| !value.is_empty());
@@ -72,6 +72,13 @@ impl LinuxHost {
         let cgroups = self.inner.cgroups.places(id).into_iter();
         lines.extend(cgroups.map(|(what, path)| (format!("Cgroup {what}"), path.display().to_string())));
         lines
+    }
+}
+
+impl LinuxHost {
+    fn network_line(&self, id: &SandboxId) -> String {
+        let Some(addresses) = self.inner.network.addresses(id) else { return "loopback only".to_owned() };
+        addresses.each().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -15,6 +15,7 @@ use super::http::Client;
 use super::image::{IMAGE, archive};
 use super::oracle::Snapshot;
 use super::wait::{tried, until};
+use super::world::Namespace;
 
 /// Short times, so that nobody waits for minutes: a sandbox may live a second, and is forgotten as soon as it is gone.
 const CONFIG: &str = "[lifecycle]\nmin_timeout_seconds = 1\nterminated_retention_seconds = 1\n";
@@ -28,6 +29,8 @@ pub struct Daemon {
     pub cgroup: String,
     pub client: Client,
     child: Option<Child>,
+    /// Where it runs, when not with the test.
+    namespace: Option<Namespace>,
 }
 
 impl Daemon {
@@ -41,10 +44,20 @@ impl Daemon {
         if !able(test) {
             return None;
         }
+        Some(Self::begin(config, None))
+    }
+
+    /// As [`start_with`](Self::start_with), in a network namespace of its own. The machine must be able to.
+    pub fn start_within(namespace: &Namespace, config: &str) -> Self {
+        Self::begin(config, Some(namespace.clone()))
+    }
+
+    fn begin(config: &str, namespace: Option<Namespace>) -> Self {
         let mut daemon = Self::prepare(config);
+        daemon.namespace = namespace;
         daemon.launch();
         daemon.client.ask("POST", &format!("/v1/images/import?name={IMAGE}"), archive()).expect_success();
-        Some(daemon)
+        daemon
     }
 
     fn prepare(config: &str) -> Self {
@@ -54,7 +67,7 @@ impl Daemon {
         let text = format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\nprepared_slots = 4\n{config}");
         fs::write(dir.path().join("config.toml"), text).expect("written");
         let client = Client::unix(&dir.path().join("api.sock"));
-        Self { dir, cgroup, client, child: None }
+        Self { dir, cgroup, client, child: None, namespace: None }
     }
 
     /// Starts the program again, on the same directories, and waits until it answers.
@@ -73,7 +86,11 @@ impl Daemon {
     /// Starts this command line of the daemon, and waits until it answers on its socket.
     pub fn run(&mut self, mut command: Command) {
         let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
-        self.child = Some(command.stderr(log).spawn().expect("the daemon starts"));
+        let spawn = || command.stderr(log).spawn().expect("the daemon starts");
+        self.child = Some(match &self.namespace {
+            Some(namespace) => namespace.run(spawn),
+            None => spawn(),
+        });
         until("answering", || {
             if let Some(status) = self.ended() {
                 panic!("the daemon ended with {status}:\n{}", self.log());

@@ -9,6 +9,7 @@ mod oracle;
 mod sandbox;
 pub mod wait;
 mod websocket;
+pub mod world;
 
 pub use able::unified;
 pub use daemon::Daemon;
@@ -18,3 +19,4 @@ pub use image::{IMAGE, archive};
 pub use oracle::{Snapshot, programs_of};
 pub use sandbox::Sandbox;
 pub use wait::until;
+pub use world::{Namespace, World};

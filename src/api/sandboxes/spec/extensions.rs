@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
+use crate::model::NetworkMode;
 
 const ECHOED_PREFIX: &str = "opensandbox.extensions.";
 const RENEW: &str = "access.renew.extend.seconds";
+/// Our own: `none` or `bridge`.
+const NETWORK: &str = "bivouac.network";
 const ISOLATION: &str = "bootstrap.execd.isolation";
 
 /// The extensions that are echoed back.
@@ -27,6 +30,13 @@ pub fn read(body: &Fields<'_>) -> Result<BTreeMap<String, String>, ApiError> {
         )));
     }
     Ok(extensions.into_iter().filter(|(name, _)| name.starts_with(ECHOED_PREFIX)).collect())
+}
+
+/// What the sandbox is to have of a network.
+pub fn network(body: &Fields<'_>) -> Result<Option<NetworkMode>, ApiError> {
+    let extensions = body.text_map("extensions")?.unwrap_or_default();
+    let mode = extensions.get(NETWORK).map(|text| text.trim().parse::<NetworkMode>());
+    mode.transpose().map_err(|error| ApiError::invalid(format!("Invalid extensions[{NETWORK:?}]: {error}.")))
 }
 
 fn check_renew(text: &str) -> Result<(), ApiError> {

@@ -48,6 +48,7 @@ pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
         limits: limits::read(&body, &rules.max_limits)?,
         metadata: labels::read(&body)?,
         platform: platform::read(&body, rules.arch)?,
+        network: extensions::network(&body)?,
         extensions: extensions::read(&body)?,
         image,
         entrypoint,

@@ -1,0 +1,314 @@
+//! Every sandbox's way out: made, found again by a later daemon, and taken away.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::address::{AddressPool, Addresses, Place};
+use super::config::NetworkConfig;
+use super::forwarding::{self, ForwardingError};
+use super::link::{self, Link};
+use super::netlink::{NetlinkError, Protocol, transact, within};
+use super::nft::{CannotFilter, Member, Sandboxes, Table};
+use super::range;
+use super::reaper::Reaper;
+use crate::model::SandboxId;
+
+/// The end inside a sandbox.
+const INSIDE: &str = "eth0";
+/// What the names of our links begin with.
+const PREFIX: &str = "bvk";
+/// What the alias of a link begins with; the sandbox's id and its address follow.
+const ALIAS: &str = "bivouac";
+
+#[derive(Debug, Error)]
+pub enum BridgeError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Filter(#[from] CannotFilter),
+    #[error(transparent)]
+    Forwarding(#[from] ForwardingError),
+    #[error("use the addresses of {pool}: this host has a route to {route}; set network.pool_v4 or network.pool_v6")]
+    Overlap { pool: String, route: String },
+    #[error("give the sandbox an address: all of {0} are in use; delete sandboxes that are no longer needed")]
+    NoAddress(String),
+    #[error("start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A sandbox's interface, as the host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    pub link: u32,
+    pub addresses: Addresses,
+    place: Place,
+}
+
+impl Leg {
+    fn member(&self) -> Member {
+        Member { link: self.link, addresses: self.addresses.each().collect() }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Bridge {
+    ways: Arc<Ways>,
+    reaper: Reaper,
+}
+
+/// What the thread that clears away shares.
+#[derive(Debug)]
+pub(super) struct Ways {
+    config: NetworkConfig,
+    filter: Sandboxes,
+    table: Table,
+    pool: AddressPool,
+    legs: Mutex<HashMap<SandboxId, Leg>>,
+}
+
+impl Bridge {
+    /// Puts rules, gateway and forwarding in order, and finds the interfaces that an earlier daemon has made. Blocks.
+    ///
+    /// # Errors
+    /// When this host cannot do it, or the pool is in use for something else.
+    pub fn open(mut config: NetworkConfig) -> Result<Self, BridgeError> {
+        if config.pool_v6.is_some() && !Path::new("/proc/sys/net/ipv6").exists() {
+            tracing::warn!("this host has no IPv6; sandboxes have none either");
+            config.pool_v6 = None;
+        }
+        check_overlap(&config)?;
+        let group = group(&config.name);
+        let filter = Sandboxes { group, pool_v4: config.pool_v4, pool_v6: config.pool_v6, open: config.open.clone() };
+        // The rules stand before anything can be passed on.
+        let table = Table::open(&table_name(&config.name), &filter)?;
+        for path in forwarding::ensure(config.pool_v6.is_some(), config.enable_forwarding)? {
+            tracing::info!(path, "switched forwarding on");
+        }
+        let pool = AddressPool::new(config.pool_v4, config.pool_v6);
+        raise_gateway(group, pool.gateway())?;
+        let ways = Arc::new(Ways { config, filter, table, pool, legs: Mutex::default() });
+        ways.find_again()?;
+        let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
+        Ok(Self { ways, reaper })
+    }
+
+    /// Gives the namespace its interface. The rules are in force before it can send anything.
+    ///
+    /// # Errors
+    /// When the pool is used up or the kernel refuses a step; nothing stays then.
+    pub fn attach(&self, id: &SandboxId, namespace: BorrowedFd<'_>) -> Result<Addresses, BridgeError> {
+        let ways = &self.ways;
+        let place = ways.pool.take().ok_or_else(|| BridgeError::NoAddress(ways.config.pool_v4.to_string()))?;
+        let addresses = ways.pool.addresses(place);
+        match ways.connect(id, addresses, namespace) {
+            Ok(link) => {
+                ways.legs().insert(id.clone(), Leg { link, addresses, place });
+                Ok(addresses)
+            }
+            Err(error) => {
+                // The rules of an interface that is gone are removed when the next daemon starts.
+                ways.disconnect(id);
+                ways.pool.release(place);
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the sandbox's way out at once; what is left of it goes soon after. May be called any number of times.
+    pub fn detach(&self, id: &SandboxId) {
+        let Some(leg) = self.ways.legs().remove(id) else { return };
+        if let Err(error) = self.ways.table.remove(&[leg.member()]) {
+            tracing::error!(%error, sandbox.id = %id, "the rules of a sandbox that is gone could not be removed");
+        }
+        self.reaper.take(id.clone(), leg);
+    }
+
+    /// As [`detach`](Self::detach), and returns when nothing is left.
+    pub fn cut(&self, id: &SandboxId) {
+        let Some(leg) = self.ways.legs().remove(id) else { return };
+        if let Err(error) = self.ways.table.remove(&[leg.member()]) {
+            tracing::error!(%error, sandbox.id = %id, "the rules of an interface could not be removed");
+        }
+        self.ways.clear(id, &leg);
+    }
+
+    /// The addresses of a sandbox.
+    #[must_use]
+    pub fn addresses(&self, id: &SandboxId) -> Option<Addresses> {
+        self.ways.legs().get(id).map(|leg| leg.addresses)
+    }
+
+    /// Where sandboxes send everything, and where names are resolved.
+    #[must_use]
+    pub fn gateway(&self) -> Addresses {
+        self.ways.pool.gateway()
+    }
+
+    /// Every sandbox that has an interface here.
+    #[must_use]
+    pub fn list(&self) -> Vec<SandboxId> {
+        self.ways.legs().keys().cloned().collect()
+    }
+}
+
+impl Ways {
+    fn legs(&self) -> MutexGuard<'_, HashMap<SandboxId, Leg>> {
+        self.legs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self, id: &SandboxId, addresses: Addresses, namespace: BorrowedFd<'_>) -> Result<u32, BridgeError> {
+        let name = link_name(id);
+        let alias = format!("{ALIAS} {id} {}", addresses.v4);
+        let pair = [link::make_pair(&name, self.filter.group, INSIDE, namespace), link::bring_up(&name, Some(&alias))];
+        transact(Protocol::Route, &pair)?;
+        let link = index(&name)?;
+        self.table.add(&[Member { link, addresses: addresses.each().collect() }])?;
+        let routes: Vec<_> = addresses.each().map(|address| link::add_route_to(link, address)).collect();
+        transact(Protocol::Route, &routes)?;
+        let gateway = self.pool.gateway();
+        within(namespace, || {
+            let inside = index(INSIDE)?;
+            let mut messages = vec![link::bring_up(INSIDE, None)];
+            messages.extend(addresses.each().map(|address| link::add_address(inside, address)));
+            messages.extend(gateway.each().map(|gateway| link::add_default_route(inside, gateway)));
+            transact(Protocol::Route, &messages)
+        })?;
+        Ok(link)
+    }
+
+    fn disconnect(&self, id: &SandboxId) {
+        match transact(Protocol::Route, &[link::delete(&link_name(id))]) {
+            // It went with its namespace.
+            Err(NetlinkError { errno: Errno::ENODEV, .. }) | Ok(()) => {}
+            Err(error) => tracing::error!(%error, sandbox.id = %id, "an interface could not be removed"),
+        }
+    }
+
+    /// Removes what outlives the rules: interface, routes, connections. Only then may another have the address.
+    pub(super) fn clear(&self, id: &SandboxId, leg: &Leg) {
+        self.disconnect(id);
+        for address in leg.addresses.each() {
+            if let Err(error) = super::conntrack::forget(address) {
+                tracing::warn!(%error, sandbox.id = %id, "connections of a sandbox that is gone could not be forgotten");
+            }
+        }
+        self.pool.release(leg.place);
+    }
+
+    /// Takes over what an earlier daemon has made, and removes what does not say whose it is.
+    fn find_again(&self) -> Result<(), BridgeError> {
+        let mut legs = HashMap::new();
+        for link in link::of_group(self.filter.group)? {
+            match self.read(&link) {
+                Some((id, leg)) => drop(legs.insert(id, leg)),
+                None => transact(Protocol::Route, &[link::delete(&link.name)])?,
+            }
+        }
+        let links: Vec<u32> = legs.values().map(|leg| leg.link).collect();
+        self.table.keep_only(&links)?;
+        self.table.add(&legs.values().map(Leg::member).collect::<Vec<_>>())?;
+        *self.legs() = legs;
+        Ok(())
+    }
+
+    fn read(&self, link: &Link) -> Option<(SandboxId, Leg)> {
+        let [ALIAS, id, address] = link.alias.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let (id, address) = (id.parse::<SandboxId>().ok()?, address.parse().ok()?);
+        let place = self.pool.place(address).filter(|_| link.name == link_name(&id))?;
+        self.pool.claim(address);
+        Some((id, Leg { link: link.index, addresses: self.pool.addresses(place), place }))
+    }
+
+    /// Somebody may have removed our rules; without them everything would pass.
+    pub(super) fn guard(&self) {
+        match self.table.restore(&self.filter) {
+            Ok(false) => return,
+            Ok(true) => tracing::error!("the rules for sandboxes were gone or changed; they are in force again"),
+            Err(error) => return tracing::error!(%error, "the rules for sandboxes could not be looked at"),
+        }
+        let members: Vec<Member> = self.legs().values().map(Leg::member).collect();
+        if let Err(error) = self.table.add(&members) {
+            tracing::error!(%error, "sandboxes have no network until the next look at the rules");
+        }
+    }
+}
+
+fn index(name: &str) -> Result<u32, NetlinkError> {
+    if_nametoindex(name).map_err(|errno| NetlinkError { what: format!("if_nametoindex({name})"), errno })
+}
+
+/// The host's end of a sandbox's pair; at most 15 bytes, as `IFNAMSIZ` allows.
+fn link_name(id: &SandboxId) -> String {
+    format!("{PREFIX}{}", id.short())
+}
+
+/// nftables has no hyphens in names.
+fn table_name(daemon: &str) -> String {
+    daemon.replace('-', "_")
+}
+
+/// A number for the links of this daemon that hardly anybody else uses.
+fn group(daemon: &str) -> u32 {
+    let digest = Sha256::digest(daemon.as_bytes());
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) & 0x3fff_ffff | 0x4000_0000
+}
+
+/// The gateway's addresses are the host's, on a link that leads nowhere.
+fn raise_gateway(group: u32, gateway: Addresses) -> Result<(), NetlinkError> {
+    let name = format!("{PREFIX}-{group:x}");
+    match transact(Protocol::Route, &[link::make_anchor(&name)]) {
+        Err(error) if error.errno != Errno::EEXIST => return Err(error),
+        _ => {}
+    }
+    let anchor = index(&name)?;
+    let addresses: Vec<_> = gateway.each().map(|address| link::add_address(anchor, address)).collect();
+    transact(Protocol::Route, &addresses)
+}
+
+/// Another network of the host with the same addresses would be cut off by ours.
+fn check_overlap(config: &NetworkConfig) -> Result<(), BridgeError> {
+    let pools = [Some(config.pool_v4.into()), config.pool_v6.map(Into::into)];
+    for pool in pools.into_iter().flatten() {
+        let pool: ipnet::IpNet = pool;
+        let family = if pool.addr().is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // A single address of the pool is the gateway's, or a sandbox's.
+        let nets = link::routes(family)?
+            .into_iter()
+            .filter(|(address, length)| *length > 0 && *length < pool.max_prefix_len() && !is_multicast(*address));
+        let nets = nets.filter_map(|(address, length)| ipnet::IpNet::new(address, length).ok());
+        for net in nets {
+            let (ours, theirs) = (range::of_net(&pool), range::of_net(&net));
+            if theirs.first <= ours.last && ours.first <= theirs.last {
+                return Err(BridgeError::Overlap { pool: pool.to_string(), route: net.to_string() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_multicast(address: IpAddr) -> bool {
+    address.is_multicast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_what_the_kernel_takes() {
+        let id: SandboxId = "0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11".parse().expect("an id");
+        assert_eq!(link_name(&id), "bvk0b5e5d5e6f70");
+        assert!(format!("{PREFIX}-{:x}", group("bivouac")).len() <= 15);
+        assert_ne!(group("bivouac"), group("bivouac-0a1b2c"));
+        assert_eq!(table_name("bivouac-0a1b2c"), "bivouac_0a1b2c");
+    }
+}

@@ -1,0 +1,55 @@
+//! What the operator decides.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// What this daemon's table is called, and what its interfaces are known by: another daemon has another name.
+    pub name: String,
+    pub pool_v4: Ipv4Net,
+    /// Without one, sandboxes have no IPv6.
+    pub pool_v6: Option<Ipv6Net>,
+    /// Ranges that sandboxes reach although they are not of the public Internet.
+    pub open: Vec<IpNet>,
+    /// Whom to ask for names; empty is whom the host asks.
+    pub resolvers: Vec<IpAddr>,
+    /// Whether the daemon may switch forwarding on where it is off.
+    pub enable_forwarding: bool,
+}
+
+/// A pool that is large enough for a gateway and sandboxes, and that holds only addresses for private use.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_pool(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text.parse().map_err(|_| format!("{text:?} is no network; write it as 10.211.0.0/16"))?;
+    let free = net.max_prefix_len() - net.prefix_len();
+    let private = match net {
+        IpNet::V4(net) => net.network().is_private() && net.broadcast().is_private(),
+        IpNet::V6(net) => net.network().is_unique_local(),
+    };
+    match net {
+        _ if net.network() != net.addr() => Err(format!("{text:?} has bits behind its prefix; write {}", net.trunc())),
+        _ if !private => Err(format!("{text:?} is not for private use; take one of 10.0.0.0/8 or fd00::/8")),
+        IpNet::V4(_) if !(3..=20).contains(&free) => Err(format!("{text:?} must be between a /12 and a /29")),
+        IpNet::V6(_) if free < 32 => Err(format!("{text:?} must be a /96 or larger")),
+        net => Ok(net),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_private_and_of_a_fitting_size() {
+        for good in ["10.211.0.0/16", "192.168.9.0/24", "172.16.0.0/12", "fd00:1::/64"] {
+            assert!(parse_pool(good).is_ok(), "{good}");
+        }
+        for bad in ["10.211.0.1/16", "8.8.8.0/24", "10.0.0.0/8", "10.0.0.0/30", "fe80::/64", "fd00::/112", "x", ""] {
+            assert!(parse_pool(bad).is_err(), "{bad}");
+        }
+    }
+}

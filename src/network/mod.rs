@@ -1,0 +1,31 @@
+//! The network of sandboxes: an interface for each, and the rules about what may pass.
+//!
+//! Every sandbox has a network namespace of its own. In the mode `bridge` a pair of virtual interfaces leads out of it, with
+//! an IPv4 and an IPv6 address at its end inside and a route to exactly these at the end of the host: there is no network that
+//! two sandboxes share, and nobody to ask for a hardware address (both ends have the same one, and neither speaks ARP or
+//! neighbour discovery). What goes out is translated to the host's address.
+//!
+//! What may pass is decided by an nftables table of our own, of the family `inet`, so that IPv4 and IPv6 have the same rules. The
+//! rules stand once for all sandboxes; what belongs to one are elements of sets, so the five hundredth costs what the second
+//! did. They see each packet before anything else of the host does, and a packet from an interface that no element speaks of
+//! is dropped. The table stays when the daemon ends.
+//!
+//! Netlink is spoken here directly: the crates of this field each know a part of it (links, or tables without the expressions
+//! that are used here, or connections), and none of them all; a message is a header and attributes within attributes.
+//!
+//! Floor 2. Nothing here knows what a sandbox is, beyond its id and its network namespace.
+
+mod address;
+mod bridge;
+mod config;
+mod conntrack;
+mod forwarding;
+mod link;
+mod netlink;
+mod nft;
+mod range;
+mod reaper;
+
+pub use address::Addresses;
+pub use bridge::{Bridge, BridgeError};
+pub use config::{NetworkConfig, parse_pool};

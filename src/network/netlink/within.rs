@@ -1,0 +1,28 @@
+//! Work in another network namespace.
+
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+
+use super::socket::NetlinkError;
+
+/// Does `work` on a thread of its own that has entered the namespace, and that ends with the work: nothing else of this process
+/// is ever in there.
+///
+/// # Errors
+/// As `setns(2)`, and those of the work.
+pub fn within<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, NetlinkError> + Send,
+) -> Result<T, NetlinkError> {
+    let told = |errno| NetlinkError { what: "setns(network namespace)".into(), errno };
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new().name("network".into()).spawn_scoped(scope, || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(told)?;
+            work()
+        });
+        let worker = worker.map_err(|error| told(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN))))?;
+        worker.join().unwrap_or_else(|_| Err(told(Errno::EIO)))
+    })
+}

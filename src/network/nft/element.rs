@@ -1,0 +1,62 @@
+//! What belongs to one sandbox: elements of sets, as keys in their form on the wire.
+
+use std::net::IpAddr;
+
+use crate::network::netlink::attributes;
+
+/// A sandbox as the packet filter knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The number of its interface on the host.
+    pub link: u32,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An element, as it is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Element {
+    pub key: Vec<u8>,
+}
+
+/// Interface and address.
+#[must_use]
+pub fn key(link: u32, address: IpAddr) -> Vec<u8> {
+    let mut key = link.to_ne_bytes().to_vec();
+    match address {
+        IpAddr::V4(address) => key.extend_from_slice(&address.octets()),
+        IpAddr::V6(address) => key.extend_from_slice(&address.octets()),
+    }
+    key
+}
+
+/// The interface of such a key.
+#[must_use]
+pub fn link_of(key: &[u8]) -> Option<u32> {
+    key.first_chunk().map(|link| u32::from_ne_bytes(*link))
+}
+
+/// The elements in one message of a dump.
+pub fn read(body: &[u8]) -> Vec<Element> {
+    let list = body.get(4..).unwrap_or_default();
+    let lists = attributes(list).filter(|(kind, _)| *kind == 3);
+    lists.flat_map(|(_, list)| attributes(list)).filter_map(|(_, element)| read_one(element)).collect()
+}
+
+fn read_one(element: &[u8]) -> Option<Element> {
+    let (_, key) = attributes(element).find(|(kind, _)| *kind == 1)?;
+    let (_, key) = attributes(key).find(|(kind, _)| *kind == 1)?;
+    Some(Element { key: key.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_interface() {
+        let key = key(7, "10.0.0.1".parse().expect("an address"));
+        assert_eq!((key.len(), link_of(&key)), (8, Some(7)));
+        assert_eq!(link_of(&[1]), None);
+        assert_eq!(read(&[0, 0, 0, 0, 255, 255, 3, 0]), []);
+    }
+}

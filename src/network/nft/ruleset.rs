@@ -1,0 +1,258 @@
+//! The rules, as a pure function of what the operator decided.
+//!
+//! | from | to | |
+//! |---|---|---|
+//! | a sandbox, with an address that is not its own | anywhere | dropped before anything else sees it |
+//! | a sandbox | another sandbox, an address of the host | refused |
+//! | a sandbox | what is closed ([`range::closed`]) | refused |
+//! | a sandbox | anywhere else | passes, with the host's address |
+//! | anywhere | a sandbox | dropped, unless it is an answer |
+//! | the host | a sandbox | root and answers pass |
+//!
+//! Rules that drop come before any that accept by the state of a connection.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::expression::{self as ex, ESTABLISHED, Expression, FIRST, INVALID, Meta, RELATED, SECOND, Side};
+use crate::network::range::{self, Family};
+
+/// What the rules depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandboxes {
+    /// The group of the host's ends of all pairs.
+    pub group: u32,
+    pub pool_v4: Ipv4Net,
+    pub pool_v6: Option<Ipv6Net>,
+    pub open: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    pub sets: Vec<Set>,
+    pub chains: Vec<Chain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    pub name: String,
+    pub key_length: u32,
+    /// Ranges, as their borders; otherwise single keys, each with a counter, that come and go.
+    pub borders: Option<Vec<(Vec<u8>, bool)>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    pub name: &'static str,
+    pub hook: Option<Hook>,
+    pub rules: Vec<Vec<Expression>>,
+}
+
+/// Where packets come into a chain by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    pub number: u32,
+    pub priority: i32,
+    pub kind: &'static str,
+}
+
+const fn hook(number: u32, priority: i32, kind: &'static str) -> Option<Hook> {
+    Some(Hook { number, priority, kind })
+}
+
+/// Before connections are tracked.
+const RAW: i32 = -300;
+/// Before the chains that others usually have.
+const EARLY: i32 = -10;
+const SOURCE_NAT: i32 = 100;
+
+/// Elements of a family: interface and address of every sandbox, counted by what it sends.
+#[must_use]
+pub fn sources(family: Family) -> &'static str {
+    if family == Family::V4 { "sources4" } else { "sources6" }
+}
+
+/// The same, counted by what comes to it.
+#[must_use]
+pub fn destinations(family: Family) -> &'static str {
+    if family == Family::V4 { "destinations4" } else { "destinations6" }
+}
+
+/// Interfaces, counted by what was refused to them.
+pub const REFUSED: &str = "refused";
+
+fn closed(family: Family) -> &'static str {
+    if family == Family::V4 { "closed4" } else { "closed6" }
+}
+
+impl Sandboxes {
+    #[must_use]
+    pub fn ruleset(&self) -> Ruleset {
+        Ruleset { sets: self.sets(), chains: self.chains() }
+    }
+
+    fn sets(&self) -> Vec<Set> {
+        let mut all = vec![Set { name: REFUSED.into(), key_length: 4, borders: None }];
+        for family in Family::BOTH {
+            let length = family.length() as u32;
+            let members = |name: &str| Set { name: name.into(), key_length: 4 + length, borders: None };
+            let borders = range::borders(family, &range::closed(family, &self.open));
+            all.extend([members(sources(family)), members(destinations(family))]);
+            all.push(Set { name: closed(family).into(), key_length: length, borders: Some(borders) });
+        }
+        all
+    }
+
+    fn chains(&self) -> Vec<Chain> {
+        let from_sandbox = |to: &str| rule([self.in_group(), vec![ex::go_to(to)]]);
+        let chain = |name, hook, rules| Chain { name, hook, rules };
+        // Those that are gone to come first.
+        vec![
+            chain("refuse", None, refuse(vec![ex::reject()])),
+            chain("drop", None, refuse(vec![ex::drop_it()])),
+            chain("from", None, from()),
+            chain("outbound", None, self.outbound()),
+            chain("inbound", None, inbound()),
+            chain("to_host", None, to_host()),
+            chain("from_host", None, from_host()),
+            chain("prerouting", hook(0, RAW, "filter"), vec![from_sandbox("from")]),
+            chain("input", hook(1, EARLY, "filter"), vec![from_sandbox("to_host")]),
+            chain(
+                "forward",
+                hook(2, EARLY, "filter"),
+                vec![from_sandbox("outbound"), rule([self.out_group(true), vec![ex::go_to("inbound")]])],
+            ),
+            chain("output", hook(3, EARLY, "filter"), vec![rule([self.out_group(true), vec![ex::go_to("from_host")]])]),
+            chain("postrouting", hook(4, SOURCE_NAT, "nat"), self.translate()),
+        ]
+    }
+
+    fn in_group(&self) -> Vec<Expression> {
+        vec![ex::meta(Meta::InGroup, FIRST), ex::equals(FIRST, &self.group.to_ne_bytes())]
+    }
+
+    fn out_group(&self, ours: bool) -> Vec<Expression> {
+        let group = self.group.to_ne_bytes();
+        vec![ex::meta(Meta::OutGroup, FIRST), if ours { ex::equals(FIRST, &group) } else { ex::differs(FIRST, &group) }]
+    }
+
+    fn outbound(&self) -> Vec<Vec<Expression>> {
+        let mut rules = vec![
+            rule([self.out_group(true), vec![ex::go_to("refuse")]]),
+            rule([ex::connection_state(INVALID).to_vec(), vec![ex::go_to("drop")]]),
+        ];
+        rules.extend(Family::BOTH.map(|family| {
+            let look = vec![ex::address(family, Side::Destination, FIRST), ex::in_set(closed(family), FIRST)];
+            rule([of(family), look, vec![ex::go_to("refuse")]])
+        }));
+        rules.push(vec![ex::accept()]);
+        rules
+    }
+
+    fn translate(&self) -> Vec<Vec<Expression>> {
+        let v6 = self.pool_v6.map(IpNet::V6);
+        let pools = [Some(IpNet::V4(self.pool_v4)), v6];
+        let translate = |pool: IpNet| {
+            let family = Family::of(pool.addr());
+            let netmask = range::bytes(family, range::number(pool.netmask()));
+            let network = range::bytes(family, range::number(pool.network()));
+            let ours = vec![
+                ex::address(family, Side::Source, FIRST),
+                ex::mask(FIRST, &netmask),
+                ex::equals(FIRST, &network),
+                ex::masquerade(),
+            ];
+            rule([self.out_group(false), of(family), ours])
+        };
+        pools.into_iter().flatten().map(translate).collect()
+    }
+}
+
+fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {
+    parts.into_iter().flatten().collect()
+}
+
+fn of(family: Family) -> Vec<Expression> {
+    let number = if family == Family::V4 { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
+    vec![ex::meta(Meta::Family, FIRST), ex::equals(FIRST, &[number as u8])]
+}
+
+/// Counts for the interface, where it came from one of ours, and for all.
+fn refuse(end: Vec<Expression>) -> Vec<Vec<Expression>> {
+    let of_sandbox = vec![ex::meta(Meta::InInterface, FIRST), ex::in_set(REFUSED, FIRST)];
+    vec![of_sandbox, rule([vec![ex::counter()], end])]
+}
+
+fn from() -> Vec<Vec<Expression>> {
+    let own = |family| {
+        let look = vec![
+            ex::meta(Meta::InInterface, FIRST),
+            ex::address(family, Side::Source, SECOND),
+            ex::in_set(sources(family), FIRST),
+        ];
+        rule([of(family), look, vec![ex::accept()]])
+    };
+    vec![own(Family::V4), own(Family::V6), vec![ex::go_to("drop")]]
+}
+
+fn answers() -> Vec<Expression> {
+    ex::connection_state(ESTABLISHED | RELATED).to_vec()
+}
+
+fn inbound() -> Vec<Vec<Expression>> {
+    let counted = |family| {
+        let look = vec![
+            ex::meta(Meta::OutInterface, FIRST),
+            ex::address(family, Side::Destination, SECOND),
+            ex::in_set(destinations(family), FIRST),
+        ];
+        rule([answers(), of(family), look, vec![ex::accept()]])
+    };
+    vec![counted(Family::V4), counted(Family::V6), vec![ex::go_to("drop")]]
+}
+
+fn to_host() -> Vec<Vec<Expression>> {
+    vec![rule([answers(), vec![ex::accept()]]), vec![ex::go_to("refuse")]]
+}
+
+fn from_host() -> Vec<Vec<Expression>> {
+    let root = vec![ex::meta(Meta::SocketUser, FIRST), ex::equals(FIRST, &0_u32.to_ne_bytes()), ex::accept()];
+    vec![rule([answers(), vec![ex::accept()]]), root, vec![ex::go_to("drop")]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sandboxes(open: &[&str]) -> Sandboxes {
+        Sandboxes {
+            group: 7,
+            pool_v4: "10.9.0.0/16".parse().expect("a net"),
+            pool_v6: Some("fd00::/64".parse().expect("a net")),
+            open: open.iter().map(|text| text.parse().expect("a net")).collect(),
+        }
+    }
+
+    #[test]
+    fn a_chain_ends_in_a_verdict_and_goes_only_to_what_stands_before_it() {
+        let ruleset = sandboxes(&[]).ruleset();
+        let verdicts = |rule: &Vec<Expression>| rule.len() == 1;
+        for chain in
+            ruleset.chains.iter().filter(|chain| chain.hook.is_none() && !["refuse", "drop"].contains(&chain.name))
+        {
+            assert!(chain.rules.last().is_some_and(verdicts), "{} falls through", chain.name);
+        }
+    }
+
+    #[test]
+    fn what_is_opened_changes_the_sets_alone() {
+        let (closed, open) = (sandboxes(&[]).ruleset(), sandboxes(&["10.1.0.0/16", "fd05::/16"]).ruleset());
+        assert_eq!(closed.chains, open.chains);
+        assert_ne!(closed.sets, open.sets);
+    }
+
+    #[test]
+    fn the_rules_do_not_grow_with_sandboxes() {
+        let ruleset = sandboxes(&[]).ruleset();
+        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 27);
+    }
+}

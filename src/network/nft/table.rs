@@ -1,0 +1,264 @@
+//! The table in the kernel: made or found, read back, and its elements.
+
+use nix::errno::Errno;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::element::{Element, Member, key, link_of, read};
+use super::expression;
+use super::ruleset::{self, Chain, REFUSED, Ruleset, Sandboxes, Set, destinations, sources};
+use crate::network::netlink::{
+    APPEND, Attributes, CREATE, Message, NetlinkError, Protocol, attributes, dump, transact,
+};
+use crate::network::range::Family;
+
+const SUBSYSTEM: u16 = 10;
+const NFPROTO_INET: u8 = 1;
+const NEWTABLE: u16 = 0;
+const GETTABLE: u16 = 1;
+const DELTABLE: u16 = 2;
+const NEWCHAIN: u16 = 3;
+const NEWRULE: u16 = 6;
+const GETRULE: u16 = 7;
+const NEWSET: u16 = 9;
+const NEWSETELEM: u16 = 12;
+const GETSETELEM: u16 = 13;
+const DELSETELEM: u16 = 14;
+const USERDATA: u16 = 6;
+
+const INTERVAL: u32 = 0x4;
+/// The set may be changed from the packet's path, which chooses a hash that grows and shrinks.
+const DYNAMIC: u32 = 0x20;
+const INTERVAL_END: u32 = 1;
+/// A message holds less than 64 KiB.
+const ELEMENTS: usize = 500;
+
+#[derive(Debug, Error)]
+pub enum CannotFilter {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("install the packet filter: the kernel has {found} rules in table {table} instead of {wanted}")]
+    NotKept { table: String, wanted: usize, found: usize },
+    #[error("install the packet filter: set {set} of table {table} has not kept an element")]
+    ElementNotKept { table: String, set: String },
+}
+
+/// The daemon's own table.
+#[derive(Debug)]
+pub struct Table {
+    name: String,
+}
+
+impl Table {
+    /// Finds the table with just these rules, and leaves it as it is, or puts it in place in one step. What stays keeps its
+    /// elements and counters.
+    pub fn open(name: &str, sandboxes: &Sandboxes) -> Result<Self, CannotFilter> {
+        let table = Self { name: name.to_owned() };
+        table.restore(sandboxes)?;
+        Ok(table)
+    }
+
+    /// Puts the rules in place where they are not as they should be; true if they were not.
+    pub fn restore(&self, sandboxes: &Sandboxes) -> Result<bool, CannotFilter> {
+        let ruleset = sandboxes.ruleset();
+        let seal = seal(&ruleset);
+        let wanted = count(&ruleset);
+        if self.seal()?.as_deref() == Some(&seal[..]) && self.rules()? == wanted {
+            return Ok(false);
+        }
+        transact(Protocol::Netfilter, &batch(self.install(&ruleset, &seal)))?;
+        let found = self.rules()?;
+        if wanted == found { Ok(true) } else { Err(CannotFilter::NotKept { table: self.name.clone(), wanted, found }) }
+    }
+
+    /// Lets the packets of these sandboxes through, and reads back that it does.
+    pub fn add(&self, members: &[Member]) -> Result<(), CannotFilter> {
+        transact(Protocol::Netfilter, &batch(self.elements(NEWSETELEM, members)))?;
+        for member in members {
+            self.check(member)?;
+        }
+        Ok(())
+    }
+
+    /// From now on whatever comes from them is dropped. Those that are not there are removed.
+    pub fn remove(&self, members: &[Member]) -> Result<(), NetlinkError> {
+        // An element that is missing would fail the whole batch, so each is added first.
+        let mut messages = self.elements(NEWSETELEM, members);
+        messages.extend(self.elements(DELSETELEM, members));
+        transact(Protocol::Netfilter, &batch(messages))
+    }
+
+    /// Removes everything that speaks of other interfaces than these.
+    pub fn keep_only(&self, links: &[u32]) -> Result<(), NetlinkError> {
+        for set in all_sets() {
+            let stale: Vec<Vec<u8>> = self.list(set)?.into_iter().map(|element| element.key).collect();
+            let stale = stale.into_iter().filter(|key| link_of(key).is_none_or(|link| !links.contains(&link)));
+            let stale: Vec<_> = stale.map(|key| (key, false)).collect();
+            transact(Protocol::Netfilter, &batch(self.element_messages(DELSETELEM, set, &stale)))?;
+        }
+        Ok(())
+    }
+
+    fn seal(&self) -> Result<Option<Vec<u8>>, NetlinkError> {
+        let tables = dump(Protocol::Netfilter, &message("NFT_MSG_GETTABLE", GETTABLE, 0, &Attributes::new()))?;
+        let of_name = |body: &Vec<u8>| {
+            let body = body.get(4..)?;
+            let (_, name) = attributes(body).find(|(kind, _)| *kind == 1)?;
+            let ours = name.strip_suffix(&[0]) == Some(self.name.as_bytes());
+            ours.then(|| attributes(body).find(|(kind, _)| *kind == USERDATA).map(|(_, seal)| seal.to_vec()))
+        };
+        Ok(tables.iter().find_map(of_name).flatten())
+    }
+
+    fn rules(&self) -> Result<usize, NetlinkError> {
+        let which = Attributes::new().text(1, &self.name);
+        match dump(Protocol::Netfilter, &message("NFT_MSG_GETRULE", GETRULE, 0, &which)) {
+            Ok(rules) => Ok(rules.len()),
+            Err(NetlinkError { errno: Errno::ENOENT, .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the table, throws it away, and makes it anew: so the one that was there before is gone in the same moment.
+    fn install(&self, ruleset: &Ruleset, seal: &[u8]) -> Vec<Message> {
+        let mut all = vec![
+            self.table(NEWTABLE, CREATE, None),
+            self.table(DELTABLE, 0, None),
+            self.table(NEWTABLE, CREATE, Some(seal)),
+        ];
+        for (number, set) in (1..).zip(&ruleset.sets) {
+            all.push(self.set(set, number));
+            let borders = set.borders.as_deref().unwrap_or_default();
+            all.extend(self.element_messages(NEWSETELEM, &set.name, borders));
+        }
+        all.extend(ruleset.chains.iter().map(|chain| self.chain(chain)));
+        for chain in &ruleset.chains {
+            all.extend(chain.rules.iter().map(|rule| self.rule(chain.name, rule)));
+        }
+        all
+    }
+
+    fn table(&self, kind: u16, flags: u16, seal: Option<&[u8]>) -> Message {
+        let mut table = Attributes::new().text(1, &self.name);
+        if let Some(seal) = seal {
+            table = table.bytes(USERDATA, seal);
+        }
+        let what = if kind == DELTABLE { "NFT_MSG_DELTABLE" } else { "NFT_MSG_NEWTABLE" };
+        message(&format!("{what}({})", self.name), kind, flags, &table)
+    }
+
+    fn set(&self, set: &Set, number: u32) -> Message {
+        let flags = if set.borders.is_some() { INTERVAL } else { DYNAMIC };
+        let mut made = Attributes::new()
+            .text(1, &self.name)
+            .text(2, &set.name)
+            .number(3, flags)
+            // What kind of key it is matters to those who print it; 41 is "just bytes".
+            .number(4, 41)
+            .number(5, set.key_length)
+            .number(10, number);
+        if set.borders.is_none() {
+            made = made.nest(17, &expression::counter().encode());
+        }
+        message(&format!("NFT_MSG_NEWSET({})", set.name), NEWSET, CREATE, &made)
+    }
+
+    fn chain(&self, chain: &Chain) -> Message {
+        let mut made = Attributes::new().text(1, &self.name).text(3, chain.name);
+        if let Some(hook) = chain.hook {
+            let place = Attributes::new().number(1, hook.number).number(2, hook.priority.cast_unsigned());
+            const ACCEPT: u32 = 1;
+            made = made.nest(4, &place).number(5, ACCEPT).text(7, hook.kind);
+        }
+        message(&format!("NFT_MSG_NEWCHAIN({})", chain.name), NEWCHAIN, CREATE, &made)
+    }
+
+    fn rule(&self, chain: &str, rule: &[expression::Expression]) -> Message {
+        let list = rule.iter().fold(Attributes::new(), |list, one| list.nest(1, &one.encode()));
+        let made = Attributes::new().text(1, &self.name).text(2, chain).nest(4, &list);
+        message(&format!("NFT_MSG_NEWRULE({chain})"), NEWRULE, CREATE | APPEND, &made)
+    }
+
+    fn elements(&self, kind: u16, members: &[Member]) -> Vec<Message> {
+        let by_link = members.iter().map(|member| (member.link.to_ne_bytes().to_vec(), false)).collect::<Vec<_>>();
+        let mut all = self.element_messages(kind, REFUSED, &by_link);
+        for family in Family::BOTH {
+            let own = |member: &Member| {
+                let of_family = member.addresses.iter().filter(|address| Family::of(**address) == family);
+                of_family.map(|address| (key(member.link, *address), false)).collect::<Vec<_>>()
+            };
+            let keys: Vec<_> = members.iter().flat_map(own).collect();
+            for set in [sources(family), destinations(family)] {
+                all.extend(self.element_messages(kind, set, &keys));
+            }
+        }
+        all
+    }
+
+    fn element_messages(&self, kind: u16, set: &str, keys: &[(Vec<u8>, bool)]) -> Vec<Message> {
+        let flags = if kind == NEWSETELEM { CREATE } else { 0 };
+        let encode = |list: Attributes, (key, ends): &(Vec<u8>, bool)| {
+            let mut element = Attributes::new().nest(1, &Attributes::new().bytes(1, key));
+            if *ends {
+                element = element.number(3, INTERVAL_END);
+            }
+            list.nest(1, &element)
+        };
+        let one = |keys: &[(Vec<u8>, bool)]| {
+            let list = keys.iter().fold(Attributes::new(), encode);
+            let which = Attributes::new().text(1, &self.name).text(2, set).nest(3, &list);
+            message(&format!("element of {set}"), kind, flags, &which)
+        };
+        keys.chunks(ELEMENTS).map(one).collect()
+    }
+
+    fn list(&self, set: &str) -> Result<Vec<Element>, NetlinkError> {
+        let which = Attributes::new().text(1, &self.name).text(2, set);
+        let bodies = dump(Protocol::Netfilter, &message("NFT_MSG_GETSETELEM", GETSETELEM, 0, &which))?;
+        Ok(bodies.iter().flat_map(|body| read(body)).collect())
+    }
+
+    fn check(&self, member: &Member) -> Result<(), CannotFilter> {
+        for address in &member.addresses {
+            let set = sources(Family::of(*address));
+            let found = self.element_messages(GETSETELEM, set, &[(key(member.link, *address), false)]);
+            if let Err(error) = transact(Protocol::Netfilter, &found) {
+                let missing = CannotFilter::ElementNotKept { table: self.name.clone(), set: set.to_owned() };
+                return Err(if error.errno == Errno::ENOENT { missing } else { error.into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn all_sets() -> [&'static str; 5] {
+    let [v4, v6] = Family::BOTH;
+    [ruleset::sources(v4), ruleset::sources(v6), destinations(v4), destinations(v6), REFUSED]
+}
+
+fn count(ruleset: &Ruleset) -> usize {
+    ruleset.chains.iter().map(|chain| chain.rules.len()).sum()
+}
+
+/// Changes with every change of the rules.
+fn seal(ruleset: &Ruleset) -> [u8; 32] {
+    Sha256::digest(format!("{ruleset:?}")).into()
+}
+
+/// `struct nfgenmsg`
+fn message(what: &str, kind: u16, flags: u16, attributes: &Attributes) -> Message {
+    Message::new(what, SUBSYSTEM << 8 | kind, flags, &[NFPROTO_INET, 0, 0, 0], attributes)
+}
+
+/// All or nothing.
+fn batch(messages: Vec<Message>) -> Vec<Message> {
+    const BEGIN: u16 = 0x10;
+    const END: u16 = 0x11;
+    if messages.is_empty() {
+        return messages;
+    }
+    let header = [0, 0, 0, SUBSYSTEM as u8];
+    let begin = Message::mark("the batch for the packet filter", BEGIN, &header);
+    let end = Message::mark("the batch for the packet filter", END, &header);
+    [begin].into_iter().chain(messages).chain([end]).collect()
+}

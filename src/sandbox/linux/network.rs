@@ -1,0 +1,67 @@
+//! What a sandbox gets of a network: what it asks for, of what the operator has.
+
+use std::os::fd::BorrowedFd;
+
+use super::failed;
+use crate::model::{NetworkMode, Reason, SandboxId, with_causes};
+use crate::network::{Addresses, Bridge, BridgeError, NetworkConfig};
+use crate::runtime::slots::{Slot, Wire};
+use crate::sandbox::host::HostError;
+
+/// The network of this host's sandboxes.
+#[derive(Debug)]
+pub struct Network {
+    bridge: Option<Bridge>,
+}
+
+impl Network {
+    /// Without a configuration, no sandbox has more than loopback. Blocks.
+    pub fn open(config: Option<NetworkConfig>) -> Result<Self, BridgeError> {
+        Ok(Self { bridge: config.map(Bridge::open).transpose()? })
+    }
+
+    /// What a sandbox gets that does not ask, and what its prepared place has already.
+    fn standard(&self) -> NetworkMode {
+        if self.bridge.is_some() { NetworkMode::Bridge } else { NetworkMode::None }
+    }
+
+    /// Gives the sandbox what it asks for, where that differs from what its place has.
+    pub fn settle(&self, slot: &Slot, asked: Option<NetworkMode>) -> Result<(), HostError> {
+        match (asked.unwrap_or(self.standard()), &self.bridge) {
+            (NetworkMode::Bridge, None) => Err(HostError {
+                reason: Reason::StartFailed,
+                message: "give the sandbox a network: this daemon has none (network.mode = \"none\")".to_owned(),
+            }),
+            (NetworkMode::None, Some(bridge)) => {
+                bridge.cut(&slot.id);
+                Ok(())
+            }
+            (NetworkMode::Bridge, Some(bridge)) if bridge.addresses(&slot.id).is_none() => {
+                let attached = bridge.attach(&slot.id, std::os::fd::AsFd::as_fd(&slot.network));
+                attached.map(drop).map_err(|error| failed(Reason::StartFailed, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn addresses(&self, id: &SandboxId) -> Option<Addresses> {
+        self.bridge.as_ref()?.addresses(id)
+    }
+
+    pub fn list(&self) -> Vec<SandboxId> {
+        self.bridge.as_ref().map(Bridge::list).unwrap_or_default()
+    }
+}
+
+impl Wire for Network {
+    fn attach(&self, id: &SandboxId, namespace: BorrowedFd<'_>) -> Result<(), String> {
+        let attached = self.bridge.as_ref().map_or(Ok(()), |bridge| bridge.attach(id, namespace).map(drop));
+        attached.map_err(|error| with_causes(&error))
+    }
+
+    fn detach(&self, id: &SandboxId) {
+        if let Some(bridge) = &self.bridge {
+            bridge.detach(id);
+        }
+    }
+}
