@@ -68,7 +68,9 @@ impl World {
         fs::write(&keys, KEY).expect("written");
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).expect("closed to others");
         let mut command = daemon.command();
-        command.args(["--listen", &daemon.address(), "--listen", &format!("tcp:{address}"), "--api-key-file"]).arg(keys);
+        command
+            .args(["--listen", &daemon.address(), "--listen", &format!("tcp:{address}"), "--api-key-file"])
+            .arg(keys);
         daemon.run(command);
         Some(Self { daemon, address })
     }
@@ -83,6 +85,5 @@ impl World {
             .expect("the suite starts");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-        println!("{}", said.lines().last().unwrap_or_default());
     }
 }

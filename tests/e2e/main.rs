@@ -3,8 +3,8 @@
 
 mod bad_input;
 mod chaos;
-mod clients;
 mod cli;
+mod clients;
 mod code;
 mod debian;
 mod disk;
