@@ -1,6 +1,7 @@
 //! Limits hold: memory, processes, CPU, devices, and what a host cannot enforce is said.
 
 use std::fs;
+use std::os::fd::AsFd;
 
 use serde_json::{Value, json};
 
@@ -169,4 +170,41 @@ fn limit_files(daemon: &Daemon, id: &str, names: [&str; 2]) -> Vec<std::path::Pa
         }
     }
     found
+}
+
+#[test]
+fn a_part_of_the_tree_that_was_given_is_used_and_nothing_else() {
+    let test = "a_part_of_the_tree_that_was_given_is_used_and_nothing_else";
+    if crate::harness::cgroup_mounts().len() > 1 {
+        // Service managers give parts of a single hierarchy.
+        return;
+    }
+    let Some(mut daemon) = Daemon::start(test) else { return };
+    daemon.stop();
+    let root = crate::harness::unified().expect("a mount");
+    let slice = root.join(format!("{}-slice", daemon.cgroup));
+    fs::create_dir_all(slice.join("daemon")).expect("made");
+    let marked = fs::File::open(&slice).expect("made");
+    bivouac::sys::set_xattr(marked.as_fd(), c"trusted.delegate", b"1").expect("marked");
+    fs::write(slice.join("cgroup.subtree_control"), "+memory +pids").expect("two controllers of several");
+    daemon.launch_in(&slice.join("daemon"));
+    let mut request = daemon.request(&["sleep", "1000000"]);
+    request["resourceLimits"] = json!({"memory": "64Mi"});
+    let sandbox = daemon.create_from(&request);
+    assert_eq!(sandbox.state(), "Running", "{}", sandbox.get());
+    let below = slice.join(&daemon.cgroup).join(&sandbox.id).join("workload");
+    assert_eq!(fs::read_to_string(below.join("memory.max")).expect("a limit").trim(), (64 << 20).to_string());
+    assert!(!root.join(&daemon.cgroup).exists(), "something is outside of what was given");
+    sandbox.delete();
+    sandbox.until_unknown();
+    daemon.stop();
+    until("empty again", || {
+        for dir in [slice.join("daemon"), slice.clone()] {
+            match fs::remove_dir(&dir) {
+                Err(error) if dir.exists() => return Err(format!("{}: {error}", dir.display())),
+                _ => {}
+            }
+        }
+        Ok(())
+    });
 }

@@ -55,11 +55,16 @@ impl Layout {
         let path = Path::new("/proc/self/mountinfo");
         let mounts = fs::read_to_string(path).map_err(CgroupError::io("read", path))?;
         let mut layout = Self::from_mounts(&mounts).ok_or(CgroupError::NoVersion2)?;
-        let path = layout.unified.join("cgroup.controllers");
+        layout.unified_controllers = Self::controllers(&layout.unified)?;
+        Ok(layout)
+    }
+
+    /// What a version 2 cgroup offers to its children.
+    pub fn controllers(dir: &Path) -> Result<Vec<Controller>, CgroupError> {
+        let path = dir.join("cgroup.controllers");
         let offered = fs::read_to_string(&path).map_err(CgroupError::io("read", &path))?;
         let offers = |controller: &Controller| offered.split_whitespace().any(|name| name == controller.name());
-        layout.unified_controllers = Controller::ALL.into_iter().filter(offers).collect();
-        Ok(layout)
+        Ok(Controller::ALL.into_iter().filter(offers).collect())
     }
 
     /// Understands the lines of `proc_pid_mountinfo(5)`; the first mount of a hierarchy's own root counts.
@@ -105,13 +110,13 @@ impl Layout {
         self.unified_controllers.contains(&controller).then(|| self.unified.join(parent))
     }
 
-    /// Passes the version 2 controllers on to the children of `dir`, from the root down.
-    pub fn delegate(&self, dir: &Path) -> Result<(), CgroupError> {
+    /// Passes the version 2 controllers on to the children of `dir`, from `base` down.
+    pub fn delegate(&self, base: &Path, dir: &Path) -> Result<(), CgroupError> {
         if self.unified_controllers.is_empty() {
             return Ok(());
         }
         let words: Vec<String> = self.unified_controllers.iter().map(|known| format!("+{}", known.name())).collect();
-        let parents: Vec<&Path> = dir.ancestors().take_while(|path| path.starts_with(&self.unified)).collect();
+        let parents: Vec<&Path> = dir.ancestors().take_while(|path| path.starts_with(base)).collect();
         for parent in parents.into_iter().rev() {
             let file = parent.join("cgroup.subtree_control");
             let present = fs::read_to_string(&file).map_err(CgroupError::io("read", &file))?;

@@ -5,6 +5,7 @@
 //! workload and not PID 1. Controllers that the host keeps in version 1 hierarchies are used there, in `PARENT/ID`.
 //! A killed cgroup is never used again: from then on the kernel kills everything that is cloned into it.
 
+mod delegated;
 mod freezer;
 mod layout;
 mod limits;
@@ -64,7 +65,10 @@ pub struct Prepared {
 #[derive(Debug)]
 pub struct Cgroups {
     layout: Layout,
-    parent: String,
+    /// The cgroup that holds all sandboxes, from the root of each hierarchy.
+    parent: PathBuf,
+    /// Above this directory of version 2 nothing is written.
+    base: PathBuf,
     /// Whether a limit without a controller refuses the sandbox, or is only noted.
     strict: bool,
     /// The block device that sandboxes write to.
@@ -77,14 +81,21 @@ impl Cgroups {
     /// `state_dir` is where the sandboxes write.
     pub fn open(parent: &str, strict: bool, state_dir: &Path) -> Result<Self, CgroupError> {
         let device = Device::of(state_dir);
-        let cgroups = Self { layout: Layout::find()?, parent: parent.to_owned(), strict, device };
-        let unified = cgroups.layout.unified.join(parent);
-        make_dir(&unified)?;
-        cgroups.layout.delegate(&unified)?;
-        for (_, mount) in &cgroups.layout.legacy {
-            make_dir(&mount.join(parent))?;
+        let mut layout = Layout::find()?;
+        // Where other hierarchies are, nobody has given their part.
+        let given = delegated::find(&layout.unified).filter(|_| layout.legacy.is_empty()).unwrap_or_default();
+        let base = layout.unified.join(&given);
+        if !given.as_os_str().is_empty() {
+            layout.unified_controllers = Layout::controllers(&base)?;
         }
-        limits::leave_ids_to_host(&cgroups.layout, Path::new(parent));
+        let cgroups = Self { layout, parent: given.join(parent), base, strict, device };
+        let unified = cgroups.layout.unified.join(&cgroups.parent);
+        make_dir(&unified)?;
+        cgroups.layout.delegate(&cgroups.base, &unified)?;
+        for (_, mount) in &cgroups.layout.legacy {
+            make_dir(&mount.join(&cgroups.parent))?;
+        }
+        limits::leave_ids_to_host(&cgroups.layout, &cgroups.parent);
         Ok(cgroups)
     }
 
@@ -94,7 +105,7 @@ impl Cgroups {
         let sandbox = self.unified(id);
         let (init, workload) = (sandbox.join("init"), sandbox.join("workload"));
         make_dir(&sandbox)?;
-        self.layout.delegate(&sandbox)?;
+        self.layout.delegate(&self.base, &sandbox)?;
         make_dir(&init)?;
         make_dir(&workload)?;
         for dir in [&sandbox, &workload] {
@@ -224,7 +235,7 @@ impl Cgroups {
 
     /// The sandbox's path below the root of any hierarchy.
     fn below(&self, id: &SandboxId) -> PathBuf {
-        Path::new(&self.parent).join(id.as_str())
+        self.parent.join(id.as_str())
     }
 }
 

@@ -77,6 +77,16 @@ impl Daemon {
         self.run(command);
     }
 
+    /// As [`launch`](Self::launch), from within a cgroup.
+    pub fn launch_in(&mut self, cgroup: &Path) {
+        let plain = self.command();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(cgroup);
+        command.arg(plain.get_program()).args(plain.get_args()).args(["--listen", &self.address()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.run(command);
+    }
+
     /// As [`launch`](Self::launch), listening where the configuration file says.
     pub fn launch_as_configured(&mut self) {
         let command = self.command();

@@ -11,7 +11,7 @@ pub mod wait;
 mod websocket;
 pub mod world;
 
-pub use able::unified;
+pub use able::{cgroup_mounts, unified};
 pub use daemon::Daemon;
 pub use debian::DEBIAN;
 pub use http::{Client, Response};
