@@ -88,6 +88,14 @@ pub enum Command {
     #[command(after_help = "Example:\n  bivouac logs web --tail 20 -f")]
     Logs(console::logs::Logs),
 
+    /// Copy files between the host and a sandbox
+    #[command(after_help = "Examples:\n  bivouac cp ./site web:/var/www\n  bivouac cp web:/var/log/app.log .\n  \
+                            bivouac cp ./site/. web:/var/www\n\n\
+                            As with docker cp: a directory goes into one that is there, and what is in it alone when SRC \
+                            ends with /. ; modes are kept and links stay links. Inside, it is done as the user of the \
+                            sandbox. What cannot be copied is told and passed over, and the exit code is 1.")]
+    Cp(console::cp::Copy),
+
     /// Show what sandboxes use: CPU, memory, processes, disk
     #[command(after_help = "Example:\n  bivouac stats web -f")]
     Stats(console::stats::Stats),
@@ -216,6 +224,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
     let done = match command {
         Command::Run(args) => return console::run::run(client, args).await,
         Command::Exec(args) => return console::exec::exec(client, args).await,
+        Command::Cp(args) => return console::cp::copy(client, args).await,
         Command::Create(args) => console::create::create(client, args).await,
         Command::List(args) => console::list::list(client, args).await,
         Command::Get(args) => console::get::get(client, args).await,
@@ -273,6 +282,8 @@ mod tests {
             "bivouac renew a --for 30m",
             "bivouac rm a b",
             "bivouac logs a -f --tail 3",
+            "bivouac cp ./a a:/b",
+            "bivouac cp a:/b ./a:b",
             "bivouac stats",
             "bivouac stats a -f --json",
             "bivouac completions bash",
@@ -293,6 +304,9 @@ mod tests {
             "bivouac renew a",
             "bivouac create a --timeout 5",
             "bivouac list --host /a",
+            "bivouac cp a",
+            "bivouac cp a: b",
+            "bivouac cp - a:b",
         ] {
             assert_eq!(parse(line).map(|_| ()).expect_err(line).exit_code(), 2, "{line}");
         }

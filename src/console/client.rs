@@ -78,6 +78,17 @@ impl Client {
         read(&body, action)
     }
 
+    /// As [`json`](Self::json), for an answer that may have up to `most` bytes.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json).
+    pub async fn json_within<T: DeserializeOwned>(&self, call: Call, most: usize) -> Result<T, Failure> {
+        let action = call.action.clone();
+        let answer = self.answer(call).await?;
+        let body = within(answer, &action, most).await?;
+        read(&body, action)
+    }
+
     /// Makes the call; only its success matters.
     ///
     /// # Errors
@@ -117,7 +128,15 @@ impl Client {
         websocket::open(&self.address, self.key.as_ref(), path, action).await
     }
 
-    async fn send(&self, call: &Call, body: Body, kind: Option<&'static str>) -> Result<Response<Incoming>, Failure> {
+    /// Sends `body`, which is of this kind, as a stream with the call; only its success matters.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload).
+    pub async fn sent(&self, call: Call, body: Body, kind: &str) -> Result<(), Failure> {
+        self.send(&call, body, Some(kind)).await.map(drop)
+    }
+
+    async fn send(&self, call: &Call, body: Body, kind: Option<&str>) -> Result<Response<Incoming>, Failure> {
         let request = self.request(call, body, kind)?;
         let unreachable = |source| Failure::Unreachable { address: self.address.clone(), source };
         let answer = match &self.address {
@@ -132,7 +151,7 @@ impl Client {
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer, call.action.clone()).await) }
     }
 
-    fn request(&self, call: &Call, body: Body, kind: Option<&'static str>) -> Result<Request<Body>, Failure> {
+    fn request(&self, call: &Call, body: Body, kind: Option<&str>) -> Result<Request<Body>, Failure> {
         let host = match &self.address {
             Address::Unix(_) => "localhost".to_owned(),
             Address::Tcp(address) => address.to_string(),
@@ -170,7 +189,11 @@ where
 }
 
 async fn whole(answer: Response<Incoming>, action: &str) -> Result<Bytes, Failure> {
-    match Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await {
+    within(answer, action, LARGEST_ANSWER).await
+}
+
+async fn within(answer: Response<Incoming>, action: &str, most: usize) -> Result<Bytes, Failure> {
+    match Limited::new(answer.into_body(), most).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(problem) => Err(Failure::Unreadable { action: action.to_owned(), problem: problem.to_string() }),
     }

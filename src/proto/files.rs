@@ -9,7 +9,8 @@ pub const MAX_FILE_MESSAGE: usize = 64 * 1024;
 /// The longest path that is asked for (`PATH_MAX`).
 pub const PATH_BYTES: usize = 4096;
 
-/// Paths may be relative to the working directory, and may hold `~` at their start, `$NAME` and `${NAME}`.
+/// Paths may be relative to the working directory, and may hold `~` at their start, `$NAME`, `${NAME}`, and `${$}` for a
+/// plain `$`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileRequest {

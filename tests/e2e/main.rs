@@ -6,6 +6,7 @@ mod chaos;
 mod cli;
 mod clients;
 mod code;
+mod cp;
 mod debian;
 mod disk;
 mod exec;

@@ -31,7 +31,7 @@ impl Environment {
         Self(env)
     }
 
-    /// The path that a request names: `~` at its start and variables are replaced.
+    /// The path that a request names: `~` at its start and variables are replaced; `${$}` is a plain `$`.
     ///
     /// # Errors
     /// A sentence that names the variable which is not set.
@@ -41,7 +41,10 @@ impl Environment {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
             _ => path.to_owned(),
         };
-        expand(&path, &self.0, &|name| Err(format!("variable ${name} in path {path:?} is not set")))
+        expand(&path, &self.0, &|name| match name {
+            "$" => Ok("$".to_owned()),
+            name => Err(format!("variable ${name} in path {path:?} is not set")),
+        })
     }
 
     /// `NAME=value` of each.
@@ -163,6 +166,7 @@ mod tests {
         assert_eq!(env.path("~").as_deref(), Ok("/root"));
         assert_eq!(env.path("~/a").as_deref(), Ok("/root/a"));
         assert_eq!(env.path("$W/${W}$").as_deref(), Ok("/w//w$"));
+        assert_eq!(env.path("/${$}W${$}").as_deref(), Ok("/$W$"));
         assert_eq!(env.path("/~x").as_deref(), Ok("/~x"));
         assert!(env.path("/a/$GONE").is_err_and(|error| error.contains("$GONE")));
     }

@@ -3,25 +3,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::mem;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use http_body_util::BodyExt;
-use hyper::body::{Bytes, Frame};
-use tokio::sync::mpsc;
 
 use super::progress::Progress;
 use crate::console::Failure;
 use crate::console::client::Body;
-
-/// Large enough that the way through the channel costs nothing beside the copying.
-const PIECE: usize = 256 << 10;
-
-/// Pieces between the reader and the connection: one is sent, one waits, one is filled.
-const PIECES: usize = 2;
+use crate::console::stream::{self, Pieces};
 
 /// What to send.
 #[derive(Debug)]
@@ -59,7 +47,7 @@ impl Source {
         }
     }
 
-    fn copy(self, out: &mut Pieces) -> io::Result<()> {
+    fn copy(self, out: &mut Counted<'_>) -> io::Result<()> {
         match self {
             Self::File(mut file, _) => io::copy(&mut file, out).map(drop),
             Self::Stdin => io::copy(&mut io::stdin().lock(), out).map(drop),
@@ -79,58 +67,29 @@ fn not_a_layout(path: &Path) -> Failure {
 
 /// A body that a thread fills from `source`, no faster than the connection takes it.
 pub fn body(source: Source, progress: Arc<Progress>) -> Body {
-    let (sender, receiver) = mpsc::channel(PIECES);
-    // The thread ends with its source, or when nobody takes the pieces any more.
-    drop(tokio::task::spawn_blocking(move || fill(source, sender, progress)));
-    Received(receiver).boxed()
+    stream::body(move |pieces| {
+        source.copy(&mut Counted { pieces, progress: &progress })?;
+        pieces.flush()?;
+        progress.sent();
+        Ok(())
+    })
 }
 
-fn fill(source: Source, sender: mpsc::Sender<io::Result<Bytes>>, progress: Arc<Progress>) {
-    let mut pieces = Pieces { sender, progress, piece: Vec::with_capacity(PIECE) };
-    let done = source.copy(&mut pieces).and_then(|()| pieces.flush());
-    match done {
-        Ok(()) => pieces.progress.sent(),
-        // A receiver that is gone has had its answer, which tells more than this error.
-        Err(error) => drop(pieces.sender.blocking_send(Err(error))),
-    }
+/// Shows how much has been written.
+struct Counted<'a> {
+    pieces: &'a mut Pieces,
+    progress: &'a Progress,
 }
 
-/// Collects what is written into pieces and sends them.
-struct Pieces {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    progress: Arc<Progress>,
-    piece: Vec<u8>,
-}
-
-impl Write for Pieces {
+impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = PIECE.saturating_sub(self.piece.len()).min(bytes.len());
-        self.piece.extend_from_slice(bytes.get(..room).unwrap_or_default());
-        if self.piece.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(room)
+        let taken = self.pieces.write(bytes)?;
+        self.progress.add(taken as u64);
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let full = mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.progress.add(full.len() as u64);
-        self.sender.blocking_send(Ok(Bytes::from(full))).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-/// The pieces as the body of a request.
-struct Received(mpsc::Receiver<io::Result<Bytes>>);
-
-impl hyper::body::Body for Received {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|bytes| bytes.map(Frame::data)))
+        self.pieces.flush()
     }
 }
 
@@ -199,16 +158,5 @@ mod tests {
         assert!(refused.line().contains("tar --numeric-owner"), "{}", refused.line());
         let missing = Source::open(&dir.path().join("none")).map(|_| ()).expect_err("nothing there");
         assert!(missing.line().contains("No such file"), "{}", missing.line());
-    }
-
-    #[tokio::test]
-    async fn a_body_carries_every_byte() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("big");
-        let bytes: Vec<u8> = (0..PIECE * 3 + 17).map(|at| u8::try_from(at % 251).expect("small")).collect();
-        fs::write(&path, &bytes).expect("written");
-        let progress = Arc::new(Progress::start("big", None));
-        let body = body(Source::open(&path).expect("opened"), progress);
-        assert_eq!(body.collect().await.expect("collected").to_bytes(), bytes);
     }
 }
