@@ -72,7 +72,7 @@ fn open(path: &Path) -> Result<Tree, Failure> {
 async fn one(inside: &Inside<'_>, entry: &Entry, path: &str, tree: &Tree, below: &Path) -> Result<(), Failure> {
     match (entry.kind, &entry.target) {
         (Kind::File, _) => file(inside, entry, path, tree, below).await,
-        (Kind::Symlink, Some(target)) => tree.link(below, target).map_err(failed("make", &tree.shown(below))),
+        (Kind::Symlink, Some(target)) => tree.link(below, target).map_err(failed("make the link", &tree.shown(below))),
         _ => Err(unusable(format!("copy {path}"), "it is no file, directory or link")),
     }
 }
