@@ -127,6 +127,10 @@ pub enum Image {
     #[command(after_help = "Example:\n  bivouac image inspect bivouac/base")]
     Inspect(console::image::inspect::Inspect),
 
+    /// Remove the images that nobody has used for a while
+    #[command(after_help = "Example:\n  bivouac image prune --unused-for 7d")]
+    Prune(console::image::prune::Prune),
+
     /// Remove an image that no sandbox uses
     #[command(after_help = "Example:\n  bivouac image rm debian:13")]
     Rm(console::image::rm::Remove),
@@ -238,6 +242,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
         Command::Image(Image::Pull(args)) => console::image::pull::pull(client, args).await,
         Command::Image(Image::List(args)) => console::image::list::list(client, args).await,
         Command::Image(Image::Inspect(args)) => console::image::inspect::inspect(client, args).await,
+        Command::Image(Image::Prune(args)) => console::image::prune::prune(client, args).await,
         Command::Image(Image::Rm(args)) => console::image::rm::remove(client, args).await,
         // These need no daemon: `perform` and the program itself have carried them out.
         Command::Serve(_) | Command::Doctor(_) | Command::Completions { .. } => Ok(()),

@@ -30,6 +30,8 @@
 //! 1. [`api`]: JSON becomes a [`model::SandboxSpec`]; every error of the input is found here.
 //! 2. [`sandbox`]: a slot is taken, and the record is written as `Pending`, with everything from which the sandbox could be
 //!    removed again.
+//!    Where the image is not here, the answer is Pending at once, and [`image::Puller`] fetches it first: one download for all
+//!    who wait for it, unpacked while it arrives.
 //! 3. [`sandbox::linux`]: directory, overlay root, limits, and the order to start with a [`proto::StartPlan`] made by a pure
 //!    function.
 //! 4. [`agent`]: the first process attaches the root, enters it, becomes nobody's id, enters the user namespace; the child

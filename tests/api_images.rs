@@ -57,6 +57,30 @@ async fn an_image_comes_in_and_goes() {
 }
 
 #[tokio::test]
+async fn what_is_shared_and_used_is_told_and_what_is_not_used_is_pruned() {
+    let server = Server::start().await;
+    for name in ["a:1", "b:1"] {
+        assert_eq!(import(&server, &format!("?name={name}"), root()).await.status, 201);
+    }
+    let image = server.get("/v1/images/a:1").await.json();
+    assert_eq!((&image["sharedSize"], &image["usedBy"]), (&image["size"], &json!([])));
+    let used = server.state.images.find("a:1").expect("an image");
+    server.state.images.hold(&used, "some-sandbox");
+    assert_eq!(server.get("/v1/images/a:1").await.json()["usedBy"], json!(["some-sandbox"]));
+
+    let pruned = server.send("POST", "/v1/images/prune", None).await;
+    assert_eq!(pruned.json(), json!({"removed": []}), "nothing is a day old");
+    let pruned = server.send("POST", "/v1/images/prune?unusedForSeconds=0", None).await;
+    assert_eq!(pruned.json(), json!({"removed": ["b:1"]}));
+    assert_eq!(server.get("/v1/images/a:1").await.json()["sharedSize"], 0);
+    server.state.images.release("some-sandbox");
+    let pruned = server.send("POST", "/v1/images/prune?unusedForSeconds=0", None).await;
+    assert_eq!(pruned.json(), json!({"removed": ["a:1"]}));
+    let refused = server.send("POST", "/v1/images/prune?unusedForSeconds=-1", None).await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
 async fn what_is_no_image_is_refused_and_leaves_nothing() {
     let server = Server::start().await;
     let cut = root()[..700].to_vec();

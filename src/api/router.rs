@@ -56,6 +56,7 @@ fn protocol() -> Router<ApiState> {
         .route("/sandboxes/{id}/wait", get(sandboxes::wait))
         .route("/images", get(images::list))
         .route("/images/import", post(images::import))
+        .route("/images/prune", post(images::prune))
         .route("/images/pull", post(images::pull))
         .route("/images/{*name}", get(images::inspect).delete(images::remove))
         // Known, and not in this version.

@@ -29,7 +29,8 @@ pub async fn import(State(state): State<ApiState>, query: Query, body: Body) -> 
     let (image, ()) = tokio::join!(unpack, body::feed(body, pieces));
     let image = image?;
     let location = format!("/v1/images/{}", if image.name.is_empty() { &image.digest } else { &image.name });
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(ImageDocument::of(&image))).into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(ImageDocument::of(&image, &state.images)))
+        .into_response())
 }
 
 fn source(reader: BodyReader) -> Source<'static> {

@@ -10,5 +10,5 @@ use crate::api::types::ImageDocument;
 
 pub async fn inspect(State(state): State<ApiState>, Name(name): Name) -> Result<Json<ImageDocument>, ApiError> {
     let image = state.images.find(&name).map_err(ApiError::image)?;
-    Ok(Json(ImageDocument::of(&image)))
+    Ok(Json(ImageDocument::of(&image, &state.images)))
 }

@@ -4,12 +4,14 @@ pub(super) mod body;
 mod import;
 mod inspect;
 mod list;
+mod prune;
 mod pull;
 mod remove;
 
 pub use import::import;
 pub use inspect::inspect;
 pub use list::list;
+pub use prune::prune;
 pub use pull::pull;
 pub use remove::remove;
 

@@ -1,6 +1,7 @@
 //! `POST /images/pull`: an image from its registry, with its progress as lines of JSON.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -15,7 +16,7 @@ use crate::api::json::JsonBody;
 use crate::api::state::ApiState;
 use crate::api::stream::ChannelBody;
 use crate::api::types::PullLine;
-use crate::image::{Policy, PullRequest, PullState, Puller, Pulling};
+use crate::image::{ImageStore, Policy, PullRequest, PullState, Puller, Pulling};
 
 /// Lines that wait for a slow reader; then the next that is sent is the newest.
 const LINES: usize = 4;
@@ -36,7 +37,7 @@ pub async fn pull(State(state): State<ApiState>, JsonBody(body): JsonBody) -> Re
         _ => begin(puller(&state)?, &request).await?,
     };
     let (sender, receiver) = mpsc::channel(LINES);
-    drop(tokio::spawn(tell(lines, sender)));
+    drop(tokio::spawn(tell(lines, state.images, sender)));
     let body = Body::new(ChannelBody::new(receiver, |line| line));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
@@ -70,10 +71,10 @@ async fn begin(puller: &Puller, request: &PullRequest) -> Result<Lines, ApiError
     }
 }
 
-async fn tell(lines: Lines, sender: mpsc::Sender<io::Result<Bytes>>) {
+async fn tell(lines: Lines, store: Arc<ImageStore>, sender: mpsc::Sender<io::Result<Bytes>>) {
     let Lines { mut state, mut pulling } = lines;
     loop {
-        let line = PullLine::of(&state).to_bytes();
+        let line = PullLine::of(&state, &store).to_bytes();
         if sender.send(Ok(line)).await.is_err() || state.is_over() {
             return;
         }

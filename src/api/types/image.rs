@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::api::time;
-use crate::image::{Image, ImageConfig, Layer};
+use crate::image::{Image, ImageConfig, ImageStore, Layer};
 
 #[derive(Debug, Serialize)]
 pub struct ImageList {
@@ -21,6 +21,10 @@ pub struct ImageDocument {
     architecture: String,
     /// Unpacked bytes.
     size: u64,
+    /// Of them, those that other images have as well.
+    shared_size: u64,
+    /// The sandboxes that are made of it.
+    used_by: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<String>,
     imported_at: String,
@@ -60,8 +64,10 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl ImageDocument {
-    pub fn of(image: &Image) -> Self {
+    pub fn of(image: &Image, store: &ImageStore) -> Self {
         Self {
+            shared_size: store.shared_size(image),
+            used_by: store.holders(image),
             name: image.name.clone(),
             digest: image.digest.clone(),
             id: image.id.clone(),

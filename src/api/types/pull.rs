@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::ImageDocument;
 use crate::api::error::ApiError;
-use crate::image::PullState;
+use crate::image::{ImageStore, PullState};
 
 /// One line. `status` says which of the other fields are there.
 #[derive(Debug, Serialize)]
@@ -30,7 +30,7 @@ struct Part {
 }
 
 impl PullLine {
-    pub fn of(state: &PullState) -> Self {
+    pub fn of(state: &PullState, store: &ImageStore) -> Self {
         let message = state.to_string();
         let line = Self { status: "waiting", message, layers: None, bytes: None, image: None, code: None };
         match state {
@@ -43,7 +43,7 @@ impl PullLine {
                 bytes: Some(Part { done: fetched.bytes, total: fetched.bytes_total }),
                 ..line
             },
-            PullState::Done(image) => Self { status: "done", image: Some(ImageDocument::of(image)), ..line },
+            PullState::Done(image) => Self { status: "done", image: Some(ImageDocument::of(image, store)), ..line },
             PullState::Failed(error) => {
                 let error = ApiError::of_image(error);
                 Self { status: "failed", message: error.message().to_owned(), code: Some(error.code()), ..line }

@@ -35,12 +35,18 @@ pub async fn list(client: &Client, args: &List) -> Result<(), Failure> {
     }
     let images: Images<Image> = client.json(call).await?;
     let rows: Vec<_> = images.items.iter().map(row).collect();
-    screen::table(["NAME", "DIGEST", "SIZE", "IMPORTED"], &rows)
+    screen::table(["NAME", "DIGEST", "SIZE", "SHARED", "IMPORTED", "USED BY"], &rows)
 }
 
-fn row(image: &Image) -> [String; 4] {
+fn row(image: &Image) -> [String; 6] {
     let imported = image.imported_at.map(|at| format!("{} ago", span(at, Utc::now())));
-    [image.name.clone(), short(&image.digest), screen::bytes(image.size), imported.unwrap_or_default()]
+    let used_by = match image.used_by.len() {
+        0 => String::new(),
+        1 => "1 sandbox".to_owned(),
+        count => format!("{count} sandboxes"),
+    };
+    let (size, shared) = (screen::bytes(image.size), screen::bytes(image.shared_size));
+    [image.name.clone(), short(&image.digest), size, shared, imported.unwrap_or_default(), used_by]
 }
 
 /// The algorithm and 12 digits tell images apart.

@@ -5,6 +5,7 @@ pub mod import;
 pub mod inspect;
 pub mod list;
 mod progress;
+pub mod prune;
 pub mod pull;
 pub mod rm;
 
@@ -23,6 +24,10 @@ struct Image {
     digest: String,
     #[serde(default)]
     size: u64,
+    #[serde(default)]
+    shared_size: u64,
+    #[serde(default)]
+    used_by: Vec<String>,
     #[serde(default)]
     imported_at: Option<chrono::DateTime<chrono::Utc>>,
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
+
 use super::ImageStore;
 use super::index::Index;
 use crate::image::{Image, ImageError};
@@ -31,6 +33,9 @@ impl ImageStore {
         let (released, all_stay) = {
             let mut index = self.write();
             let released = index.holds.remove(by).unwrap_or_default();
+            for image in &released {
+                index.used.insert(image.name.clone(), Utc::now());
+            }
             let all_stay = released.iter().all(|image| !image.name.is_empty() && index.has(image));
             (released, all_stay)
         };
@@ -62,6 +67,7 @@ impl Index {
         // Between find and hold the image may have lost its name.
         let unnamed = self.unnamed.iter().find(|other| other.digest == image.digest).filter(|_| !self.has(image));
         let image = Arc::clone(unnamed.unwrap_or(image));
+        self.used.insert(image.name.clone(), Utc::now());
         self.holds.entry(by.to_owned()).or_default().push(image);
     }
 

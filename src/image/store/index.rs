@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use crate::image::reference::{Query, Reference};
 use crate::image::{Digest, Image, ImageError, Layer};
 
@@ -19,6 +21,8 @@ pub(super) struct Index {
     pub unnamed: Vec<Arc<Image>>,
     /// What each holder holds.
     pub holds: BTreeMap<String, Vec<Arc<Image>>>,
+    /// When the image of a name was last taken or given back.
+    pub used: HashMap<String, DateTime<Utc>>,
     /// Layers that running imports need, with the number of imports.
     pub pins: HashMap<String, usize>,
     /// Every layer that is published, by the name of its directory.

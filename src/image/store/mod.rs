@@ -16,9 +16,12 @@ mod index;
 mod open;
 mod publish;
 mod remove;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use chrono::{DateTime, Utc};
 
 pub(super) use self::disk::Scratch;
 use self::index::Index;
@@ -31,6 +34,7 @@ pub struct ImageStore {
     dir: PathBuf,
     layers: PathBuf,
     limits: UnpackLimits,
+    opened_at: DateTime<Utc>,
     /// Held for moments only, never over a call that waits for the disk.
     index: RwLock<Index>,
     /// Held over every change on the disk below `layers/` and `records/`; taken before `index`.

@@ -5,6 +5,8 @@ use std::fs::{self, DirEntry};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
+use chrono::Utc;
+
 use super::ImageStore;
 use super::disk::{LAYERS, QUARANTINE, RECORDS, TMP, private_dir, remove_any};
 use super::index::Index;
@@ -37,7 +39,8 @@ impl ImageStore {
         if all_read {
             sweep(&layers, |name| !index.layers.contains_key(name))?;
         }
-        Ok(Self { dir: dir.to_owned(), layers, limits, index: RwLock::new(index), changes: Mutex::new(()) })
+        let opened_at = Utc::now();
+        Ok(Self { dir: dir.to_owned(), layers, limits, opened_at, index: RwLock::new(index), changes: Mutex::new(()) })
     }
 }
 

@@ -13,9 +13,14 @@ impl ImageStore {
     /// [`ImageError::InUse`] while somebody holds it; [`ImageError::NotFound`]; [`ImageError::Ambiguous`] for a digest that
     /// several names share.
     pub fn remove(&self, name: &str) -> Result<(), ImageError> {
+        self.remove_if(name, |_| true)
+    }
+
+    /// As [`remove`](Self::remove), if `still` says so under the lock; otherwise as if it were not there.
+    pub(super) fn remove_if(&self, name: &str, still: impl FnOnce(&Index) -> bool) -> Result<(), ImageError> {
         {
             let _changing = self.changing();
-            let image = self.take(name)?;
+            let image = self.take(name, still)?;
             if let Err(error) = self.remove_record(&image) {
                 self.write().insert(image);
                 return Err(error);
@@ -26,9 +31,12 @@ impl ImageStore {
     }
 
     /// Takes the image out of the index, so that nobody can come to hold it while its record goes.
-    fn take(&self, name: &str) -> Result<Arc<Image>, ImageError> {
+    fn take(&self, name: &str, still: impl FnOnce(&Index) -> bool) -> Result<Arc<Image>, ImageError> {
         let mut index = self.write();
         let image = index.find(name)?;
+        if !still(&index) {
+            return Err(ImageError::NotFound { name: name.to_owned() });
+        }
         let equal = index.all().filter(|other| other.digest == image.digest).count();
         let by_name = name.split('@').next().is_some_and(|name| is_name_of(name, &image));
         if equal > 1 && !by_name {
@@ -80,6 +88,7 @@ impl ImageStore {
 
 impl Index {
     fn forget(&mut self, image: &Image) {
+        self.used.remove(&image.name);
         self.named.retain(|_, other| !(other.name == image.name && other.digest == image.digest));
         self.unnamed.retain(|other| !(image.name.is_empty() && other.digest == image.digest));
     }
