@@ -104,11 +104,11 @@ class Daemon:
         with open(os.path.join(self.dir, "config.toml"), "w") as config:
             config.write(CONFIG.format(cgroup=self.cgroup, prepared=PREPARED))
 
-    def start(self, seconds=30):
+    def start(self, seconds=30, more=()):
         state, run = os.path.join(self.dir, "state"), os.path.join(self.dir, "run")
         self.child = subprocess.Popen(
             [os.path.join(self.programs, "bivouac"), "serve", "--listen", "unix:" + self.socket, "--state-dir", state,
-             "--run-dir", run, "--config", os.path.join(self.dir, "config.toml"), "--log-level", "warn"],
+             "--run-dir", run, "--config", os.path.join(self.dir, "config.toml"), "--log-level", "warn", *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
         until(seconds, "the daemon answers", self.answers)
         return self
@@ -162,6 +162,13 @@ class Daemon:
                 until(10, f"{path} is empty", lambda: removed(path))
         self.log.close()
         shutil.rmtree(self.dir)
+
+
+def free_port():
+    """A port of loopback that was free a moment ago."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def removed(path):
