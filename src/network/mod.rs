@@ -19,13 +19,16 @@ mod address;
 mod bridge;
 mod config;
 mod conntrack;
+pub mod files;
 mod forwarding;
 mod link;
 mod netlink;
 mod nft;
 mod range;
 mod reaper;
+mod resolver;
 
 pub use address::Addresses;
 pub use bridge::{Bridge, BridgeError};
 pub use config::{NetworkConfig, parse_pool};
+pub use resolver::{Resolver, ResolverError};

@@ -22,6 +22,16 @@ fn reach(sandbox: &Sandbox<'_>, wanted: &[(&str, String)]) -> Vec<String> {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{answer}"))
 }
 
+/// What a command prints.
+fn output(sandbox: &Sandbox<'_>, command: &str) -> String {
+    let answer = sandbox.post("proxy/44772/command", &json!({ "command": command })).expect(200).text();
+    let frames = answer.split_terminator("\n\n").map(|frame| frame.trim_start_matches("data: "));
+    let events = frames.map(|frame| serde_json::from_str::<Value>(frame).expect("an event"));
+    let lines =
+        events.filter_map(|event| event["text"].as_str().map(str::to_owned).filter(|_| event["type"] != "init"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// TCP, UDP and echo requests to all of these.
 fn everything(addresses: &[&str]) -> Vec<(&'static str, String)> {
     let kinds = ["tcp", "udp", "ping"];
@@ -179,4 +189,40 @@ fn without_a_network_there_is_none() {
     check(&sandbox, &["93.184.216.34", "2606:2800:220:1::34", "10.211.0.1"], false);
     request["extensions"] = json!({ "bivouac.network": "host" });
     daemon.client.post("/v1/sandboxes", &request).expect_error(400, "SANDBOX::INVALID_PARAMETER");
+}
+
+#[test]
+fn names_are_resolved_by_the_gateway_alone() {
+    let Some(world) = World::start("names_are_resolved_by_the_gateway_alone") else { return };
+    world.name("203.0.113.1");
+    let daemon = world.daemon(&format!("{BRIDGE}resolvers = [\"203.0.113.1\"]\n"));
+    let sandbox = daemon.sleeper();
+    let found = output(&sandbox, "/bin/busybox nslookup -type=a site.example");
+    assert!(found.contains("93.184.216.34") && found.contains("10.211.0.1"), "{found}");
+    let missing = output(&sandbox, "/bin/busybox nslookup -type=a missing.example");
+    assert!(missing.contains("NXDOMAIN"), "{missing}");
+    // The resolver of the host's network is for the daemon, and not for sandboxes.
+    let around = output(&sandbox, "/bin/busybox nslookup -type=a site.example 203.0.113.1");
+    assert!(!around.contains("93.184.216.34"), "{around}");
+}
+
+#[test]
+fn a_sandbox_is_told_its_name() {
+    let Some(world) = World::start("a_sandbox_is_told_its_name") else { return };
+    let daemon = world.daemon(BRIDGE);
+    let sandbox = daemon.sleeper();
+    let name = sandbox.id.replace('-', "")[..12].to_owned();
+    let own = addresses(&daemon, &sandbox);
+    let hosts = output(&sandbox, "cat /etc/hosts");
+    assert!(own.iter().all(|address| hosts.contains(&format!("{address}\t{name}"))), "{hosts}");
+    assert_eq!(output(&sandbox, "cat /etc/resolv.conf"), "nameserver 10.211.0.1");
+    assert_eq!(output(&sandbox, "cat /etc/hostname"), name);
+    // They are the sandbox's own, to change as it likes.
+    assert_eq!(output(&sandbox, "echo 1.1.1.1 one >> /etc/hosts && tail -n 1 /etc/hosts"), "1.1.1.1 one");
+    let mut request = daemon.request(&["sleep", "1000000"]);
+    request["extensions"] = json!({ "bivouac.network": "none" });
+    let alone = daemon.create_from(&request);
+    let hosts = output(&alone, "cat /etc/hosts");
+    assert!(hosts.contains(&format!("127.0.0.1\t{}", &alone.id.replace('-', "")[..12])), "{hosts}");
+    assert!(!output(&alone, "cat /etc/resolv.conf").contains("nameserver"));
 }

@@ -39,6 +39,7 @@ pub enum Meta {
     OutInterface = 5,
     SocketUser = 10,
     Family = 15,
+    Protocol = 16,
     InGroup = 21,
     OutGroup = 22,
 }
@@ -87,6 +88,11 @@ pub fn address(family: Family, side: Side, to: u32) -> Expression {
 
 fn payload(base: u32, offset: u32, length: u32, to: u32) -> Expression {
     expression("payload", Attributes::new().number(1, to).number(2, base).number(3, offset).number(4, length))
+}
+
+/// The destination port of TCP or UDP.
+pub fn port(to: u32) -> Expression {
+    payload(2, 2, 2, to)
 }
 
 /// Goes on when the set has what begins in the register; what is attached to the element is done.

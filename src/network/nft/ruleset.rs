@@ -3,7 +3,8 @@
 //! | from | to | |
 //! |---|---|---|
 //! | a sandbox, with an address that is not its own | anywhere | dropped before anything else sees it |
-//! | a sandbox | another sandbox, an address of the host | refused |
+//! | a sandbox | the resolver on the gateway's addresses | passes |
+//! | a sandbox | another sandbox, any other address or port of the host | refused |
 //! | a sandbox | what is closed ([`range::closed`]) | refused |
 //! | a sandbox | anywhere else | passes, with the host's address |
 //! | anywhere | a sandbox | dropped, unless it is an answer |
@@ -14,6 +15,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expression::{self as ex, ESTABLISHED, Expression, FIRST, INVALID, Meta, RELATED, SECOND, Side};
+use crate::network::address::AddressPool;
 use crate::network::range::{self, Family};
 
 /// What the rules depend on.
@@ -112,7 +114,7 @@ impl Sandboxes {
             chain("from", None, from()),
             chain("outbound", None, self.outbound()),
             chain("inbound", None, inbound()),
-            chain("to_host", None, to_host()),
+            chain("to_host", None, self.to_host()),
             chain("from_host", None, from_host()),
             chain("prerouting", hook(0, RAW, "filter"), vec![from_sandbox("from")]),
             chain("input", hook(1, EARLY, "filter"), vec![from_sandbox("to_host")]),
@@ -145,6 +147,29 @@ impl Sandboxes {
             rule([of(family), look, vec![ex::go_to("refuse")]])
         }));
         rules.push(vec![ex::accept()]);
+        rules
+    }
+
+    /// Names are asked for, and nothing else.
+    fn to_host(&self) -> Vec<Vec<Expression>> {
+        let gateway = AddressPool::new(self.pool_v4, self.pool_v6).gateway();
+        let mut rules = vec![rule([answers(), vec![ex::accept()]])];
+        for address in gateway.each() {
+            let family = Family::of(address);
+            for protocol in [libc::IPPROTO_UDP, libc::IPPROTO_TCP] {
+                let names = vec![
+                    ex::address(family, Side::Destination, FIRST),
+                    ex::equals(FIRST, &range::bytes(family, range::number(address))),
+                    ex::meta(Meta::Protocol, FIRST),
+                    ex::equals(FIRST, &[protocol as u8]),
+                    ex::port(FIRST),
+                    ex::equals(FIRST, &53_u16.to_be_bytes()),
+                    ex::accept(),
+                ];
+                rules.push(rule([of(family), names]));
+            }
+        }
+        rules.push(vec![ex::go_to("refuse")]);
         rules
     }
 
@@ -210,10 +235,6 @@ fn inbound() -> Vec<Vec<Expression>> {
     vec![counted(Family::V4), counted(Family::V6), vec![ex::go_to("drop")]]
 }
 
-fn to_host() -> Vec<Vec<Expression>> {
-    vec![rule([answers(), vec![ex::accept()]]), vec![ex::go_to("refuse")]]
-}
-
 fn from_host() -> Vec<Vec<Expression>> {
     let root = vec![ex::meta(Meta::SocketUser, FIRST), ex::equals(FIRST, &0_u32.to_ne_bytes()), ex::accept()];
     vec![rule([answers(), vec![ex::accept()]]), root, vec![ex::go_to("drop")]]
@@ -253,6 +274,6 @@ mod tests {
     #[test]
     fn the_rules_do_not_grow_with_sandboxes() {
         let ruleset = sandboxes(&[]).ruleset();
-        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 27);
+        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 31);
     }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod dirs;
 mod disk;
+mod etc;
 mod exec;
 mod fetch;
 mod layer;
@@ -37,7 +38,7 @@ use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore, Puller};
 use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage, with_causes};
-use crate::network::BridgeError;
+use crate::network::{BridgeError, ResolverError};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
 use crate::runtime::disk::{DiskMaker, DiskSize};
@@ -59,6 +60,8 @@ pub enum LinuxError {
     Slots(#[from] SlotError),
     #[error(transparent)]
     Network(#[from] BridgeError),
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     #[error("{0}")]
     Directory(String),
 }

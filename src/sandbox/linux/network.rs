@@ -1,10 +1,11 @@
 //! What a sandbox gets of a network: what it asks for, of what the operator has.
 
-use std::os::fd::BorrowedFd;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use super::failed;
+use super::{LinuxError, failed};
 use crate::model::{NetworkMode, Reason, SandboxId, with_causes};
-use crate::network::{Addresses, Bridge, BridgeError, NetworkConfig};
+use crate::network::{Addresses, Bridge, NetworkConfig, Resolver, files};
 use crate::runtime::slots::{Slot, Wire};
 use crate::sandbox::host::HostError;
 
@@ -12,12 +13,31 @@ use crate::sandbox::host::HostError;
 #[derive(Debug)]
 pub struct Network {
     bridge: Option<Bridge>,
+    /// Held while sandboxes may ask.
+    _resolver: Option<Resolver>,
 }
 
 impl Network {
-    /// Without a configuration, no sandbox has more than loopback. Blocks.
-    pub fn open(config: Option<NetworkConfig>) -> Result<Self, BridgeError> {
-        Ok(Self { bridge: config.map(Bridge::open).transpose()? })
+    /// Without a configuration, no sandbox has more than loopback. Blocks; called within the runtime.
+    pub fn open(config: Option<NetworkConfig>) -> Result<Self, LinuxError> {
+        let Some(config) = config else { return Ok(Self { bridge: None, _resolver: None }) };
+        let resolvers = config.resolvers.clone();
+        let bridge = Bridge::open(config)?;
+        let gateway: Vec<IpAddr> = bridge.gateway().each().collect();
+        Ok(Self { bridge: Some(bridge), _resolver: Some(Resolver::start(&gateway, &resolvers)?) })
+    }
+
+    /// What the sandbox is to find in its `/etc` by these names.
+    pub fn files(&self, id: &SandboxId) -> [(&'static str, String); 3] {
+        let (name, addresses) = (id.short(), self.addresses(id));
+        let own: Vec<IpAddr> = addresses.into_iter().flat_map(Addresses::each).collect();
+        // One is enough, and every resolver library speaks IPv4.
+        let gateway = addresses.and_then(|_| Some(IpAddr::V4(self.bridge.as_ref()?.gateway().v4)));
+        [
+            ("hosts", files::hosts(&name, &own)),
+            ("resolv.conf", files::resolv_conf(gateway.as_slice())),
+            ("hostname", format!("{name}\n")),
+        ]
     }
 
     /// What a sandbox gets that does not ask, and what its prepared place has already.
@@ -37,7 +57,7 @@ impl Network {
                 Ok(())
             }
             (NetworkMode::Bridge, Some(bridge)) if bridge.addresses(&slot.id).is_none() => {
-                let attached = bridge.attach(&slot.id, std::os::fd::AsFd::as_fd(&slot.network));
+                let attached = bridge.attach(&slot.id, slot.network.as_fd());
                 attached.map(drop).map_err(|error| failed(Reason::StartFailed, &error))
             }
             _ => Ok(()),

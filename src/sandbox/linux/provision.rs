@@ -8,7 +8,7 @@ use nix::sys::socket::MsgFlags;
 use super::dirs::{self, Logs, SandboxDirs};
 use super::layer;
 use super::proof::{self, Proof};
-use super::{Inner, LinuxConfig, LinuxError, failed, image_failed, step_failed};
+use super::{Inner, LinuxConfig, LinuxError, etc, failed, image_failed, step_failed};
 use crate::image::Image;
 use crate::model::{Reason, SandboxId, SandboxSpec};
 use crate::proto::{self, Command};
@@ -46,6 +46,7 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
     let layers: Vec<String> = image.layers.iter().map(|layer| layer.dir.clone()).collect();
     let root = mount_root(inner.way, &inner.config.run_dir, &slot, &layers, &writable);
     let root = root.map_err(|error| failed(Reason::StartFailed, &error))?;
+    etc::write(&root, base, &inner.network.files(id)).map_err(|error| failed(Reason::StartFailed, &error))?;
     let mut notes = inner.cgroups.limit(id, &limits).map_err(cgroup_failed)?;
     notes.extend(note);
     let start_ticks = proof::start_ticks(slot.holding.pid).unwrap_or_default();

@@ -1,0 +1,85 @@
+//! Taking questions and giving answers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::message::{Question, Refused};
+use super::upstream::{read_framed, write_framed};
+
+/// Questions of all sandboxes together that wait for an answer; over TCP, connections. Those beyond are dropped, or wait.
+const AT_ONCE: usize = 1024;
+/// How long a connection may be silent.
+const IDLE: Duration = Duration::from_secs(5);
+/// After an error that a socket may give again at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
+    let (socket, room) = (Arc::new(socket), Arc::new(Semaphore::new(AT_ONCE)));
+    let mut buffer = vec![0; 4096];
+    loop {
+        let (length, asker) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            Err(error) => {
+                tracing::debug!(%error, "a question could not be received");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let (socket, shared, bytes) = (Arc::clone(&socket), Arc::clone(&shared), buffer[..length].to_vec());
+        tokio::spawn(async move {
+            if let Some(answer) = shared.answer(&bytes, asker.ip(), false).await {
+                // One that has gone meanwhile needs none.
+                drop(socket.send_to(&answer, asker).await);
+            }
+            drop(place);
+        });
+    }
+}
+
+pub async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, asker)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    converse(stream, asker, &shared).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection could not be taken");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, asker: SocketAddr, shared: &Shared) {
+    while let Ok(Ok(bytes)) = timeout(IDLE, read_framed(&mut stream)).await {
+        let Some(answer) = shared.answer(&bytes, asker.ip(), true).await else { return };
+        if !matches!(timeout(IDLE, write_framed(&mut stream, &answer)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    async fn answer(&self, bytes: &[u8], asker: IpAddr, over_tcp: bool) -> Option<Vec<u8>> {
+        if !self.rates.allows(asker, Instant::now()) {
+            return None;
+        }
+        match Question::read(bytes) {
+            Ok(question) => self.upstreams.ask(&question, over_tcp).await.or_else(|| question.failure()),
+            Err(Refused(answer)) => answer,
+        }
+    }
+}
