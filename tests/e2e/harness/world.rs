@@ -10,12 +10,14 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::able::able;
 use super::daemon::Daemon;
+use super::wait::until;
 
 /// Where those outside answer.
 pub const PORT: u16 = 7777;
@@ -98,6 +100,7 @@ impl World {
         let world = Self { host, outside, seen: Arc::default(), over: Arc::default() };
         world.lay_the_line();
         world.answer();
+        world.wait_for_the_line();
         Some(world)
     }
 
@@ -109,6 +112,11 @@ impl World {
     fn lay_the_line(&self) {
         let here = format!("/proc/{}/fd/{}", std::process::id(), self.outside.0.as_raw_fd());
         self.host.ip(&format!("link add up0 type veth peer name line0 netns {here}"));
+        // Neither end waits a second to be sure that nobody else has its address.
+        self.host.ip("link set up0 addrgenmode none");
+        self.outside.ip("link set line0 addrgenmode none");
+        self.host.ip("addr add fe80::10/64 dev up0 nodad");
+        self.outside.ip("addr add fe80::1/64 dev line0 nodad");
         self.host.ip("addr add 203.0.113.10/24 dev up0");
         self.host.ip("addr add 2a02:9:9::10/64 dev up0 nodad");
         self.host.ip("addr add 45.9.9.9/32 dev lo");
@@ -124,6 +132,22 @@ impl World {
             let quick = if address.contains(':') { " nodad" } else { "" };
             self.outside.ip(&format!("addr add {address}/{bits} dev lo{quick}"));
         }
+    }
+
+    /// A line that was just laid loses the first packets of IPv6, until both ends know each other.
+    fn wait_for_the_line(&self) {
+        for address in PUBLIC {
+            let to = SocketAddr::new(address.parse::<IpAddr>().expect("an address"), PORT);
+            let ask = || {
+                let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+                socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+                socket.connect(to)?;
+                socket.send(b"?")?;
+                socket.recv(&mut [0; 100])
+            };
+            until("answered", || self.host.run(ask).map_err(|error| error.to_string()));
+        }
+        drop(self.seen());
     }
 
     /// Answers at every address outside with the address that asks.
@@ -211,6 +235,6 @@ fn named(question: &[u8]) -> Vec<u8> {
 fn greet(mut stream: TcpStream, from: SocketAddr) -> std::io::Result<()> {
     stream.write_all(from.ip().to_string().as_bytes())?;
     stream.shutdown(std::net::Shutdown::Write)?;
-    stream.set_read_timeout(Some(std::time::Duration::from_millis(100)))?;
+    stream.set_read_timeout(Some(Duration::from_millis(100)))?;
     stream.read(&mut [0; 10]).map(drop)
 }
