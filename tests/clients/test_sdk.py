@@ -271,7 +271,7 @@ async def test_what_is_not_there(reach):
         await Sandbox.connect(unknown, connection_config=config(reach))
     assert missing.value.status_code == 404 and missing.value.request_id
     with pytest.raises(SandboxApiException) as refused:
-        await Sandbox.create("test/none:latest", connection_config=config(reach), extensions={"bivouac.pull": "never"})
+        await Sandbox.create("test/none:latest", connection_config=config(reach), extensions={"bivouac.pull_policy": "never"})
     assert refused.value.status_code in (400, 404), refused.value
     with pytest.raises(SandboxApiException):
         await Sandbox.create(IMAGE, connection_config=config(reach), timeout=timedelta(seconds=-1))

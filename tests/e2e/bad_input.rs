@@ -47,7 +47,10 @@ fn wrong_requests_for_a_sandbox_are_refused() {
         let answer = daemon.client.post("/v1/sandboxes", &bad);
         assert!((400..500).contains(&answer.status) && is_error(&answer), "{bad}: {answer}");
     }
-    daemon.client.post("/v1/sandboxes", &with("image", json!({"uri": "no/such:image"}))).expect(400);
+    let mut missing = with("image", json!({"uri": "no/such:image"}));
+    // Otherwise it is looked for in a registry.
+    missing["extensions"] = json!({"bivouac.pull_policy": "never"});
+    daemon.client.post("/v1/sandboxes", &missing).expect(400);
     assert_eq!(daemon.client.get("/v1/sandboxes").expect(200).json()["pagination"]["totalItems"], 0);
     daemon.check_left(&before);
 }

@@ -75,9 +75,9 @@ fn an_image_that_cannot_be_pulled_fails_the_sandbox_with_what_to_do() {
     assert!(message.contains(&host) && message.contains("404") && message.contains("check the name"), "{message}");
     sandbox.delete();
     sandbox.until_unknown();
-    let never = request(&image, &json!({"image.pull.policy": "never"}));
+    let never = request(&image, &json!({"bivouac.pull_policy": "never"}));
     daemon.client.post("/v1/sandboxes", &never).expect_error(400, "SANDBOX::IMAGE_NOT_FOUND");
-    let wrong = request(&image, &json!({"image.pull.policy": "perhaps"}));
+    let wrong = request(&image, &json!({"bivouac.pull_policy": "perhaps"}));
     daemon.client.post("/v1/sandboxes", &wrong).expect_error(400, "SANDBOX::INVALID_PARAMETER");
     daemon.check_left(&before);
 }

@@ -143,6 +143,9 @@ impl Kernel {
     pub fn interrupt(&self) -> Result<(), CodeError> {
         if self.facts.busy.load(Ordering::Acquire) {
             self.execution.signal(libc::SIGINT)?;
+            if self.language == Language::Bash {
+                tokio::spawn(insist(self.execution.clone(), Arc::clone(&self.facts)));
+            }
         }
         Ok(())
     }
@@ -152,6 +155,20 @@ impl Kernel {
         self.facts.deleted.store(true, Ordering::Release);
         drop(self.execution.signal(libc::SIGKILL));
         self.execution.forget();
+    }
+}
+
+/// Bash passes over an interrupt when the program that it waits for ends well just then, and goes on with the next one.
+async fn insist(execution: Execution, facts: Arc<Facts>) {
+    const PAUSE: Duration = Duration::from_millis(200);
+    const TIMES: u32 = 10;
+    let run = facts.next_run.load(Ordering::Relaxed);
+    for _ in 0..TIMES {
+        tokio::time::sleep(PAUSE).await;
+        let same = run == facts.next_run.load(Ordering::Relaxed) && facts.busy.load(Ordering::Acquire);
+        if !same || execution.signal(libc::SIGINT).is_err() {
+            return;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
 use crate::sandbox::Fetch;
 
-const POLICY: &str = "image.pull.policy";
+const POLICY: &str = "bivouac.pull_policy";
 
 /// `image.auth`, and the policy among the `extensions`.
 pub fn read(body: &Fields<'_>) -> Result<Fetch, ApiError> {
