@@ -233,7 +233,8 @@ fn output_can_be_opened_by_name_but_not_read() {
     let sandbox = daemon.create(&["sh", "-c", script]);
     sandbox.ended();
     let log = sandbox.log();
-    assert!(["one", "two", "three"].iter().all(|line| log.lines().any(|found| found == *line)), "{log}");
+    // The two streams may meet within a line.
+    assert!(["one", "two", "three"].iter().all(|word| log.contains(word)), "{log}");
     assert!(log.contains("can't open /dev/stdout"), "{log}");
 }
 
