@@ -157,7 +157,13 @@ impl Actor {
         // What was written before this was said comes before it.
         self.drain(state).await;
         match said.what {
-            What::Begun { count } => send(state, CodeEvent::Count(count)).await,
+            What::Begun { count } => {
+                self.facts.begun.store(true, Ordering::SeqCst);
+                if self.facts.interrupted.load(Ordering::SeqCst) {
+                    drop(self.execution.signal(libc::SIGINT));
+                }
+                send(state, CodeEvent::Count(count)).await;
+            }
             What::Result { data } => send(state, CodeEvent::Result(data)).await,
             What::Error { ename, evalue, traceback } => {
                 if let Some(current) = &mut state.current {
@@ -170,6 +176,8 @@ impl Actor {
                 tell_ready(state, None);
                 let listener = state.current.take().and_then(|current| current.listener);
                 // Before the listener hears of the end: its next run is welcome.
+                self.facts.begun.store(false, Ordering::SeqCst);
+                self.facts.interrupted.store(false, Ordering::SeqCst);
                 self.facts.busy.store(false, Ordering::Release);
                 if let Some(listener) = listener {
                     drop(listener.send(CodeEvent::Ended(failure.unwrap_or(success))).await);

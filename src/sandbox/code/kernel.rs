@@ -35,6 +35,10 @@ pub struct Kernel {
 #[derive(Debug)]
 pub struct Facts {
     pub busy: AtomicBool,
+    /// The runner has said that an interrupt ends the run now.
+    pub begun: AtomicBool,
+    /// Somebody wants the run to end.
+    pub interrupted: AtomicBool,
     pub deleted: AtomicBool,
     /// Numbers of runs; they differ from those of an earlier daemon, whose runs may still be going on.
     next_run: AtomicU64,
@@ -44,8 +48,9 @@ impl Facts {
     fn new() -> Arc<Self> {
         // In microseconds: the largest whole number of JavaScript has 53 bits.
         let first = u64::try_from(sys::unix_nanos() / 1000).unwrap_or(1);
-        let (busy, deleted) = (AtomicBool::new(true), AtomicBool::new(false));
-        Arc::new(Self { busy, deleted, next_run: AtomicU64::new(first) })
+        let no = || AtomicBool::new(false);
+        let busy = AtomicBool::new(true);
+        Arc::new(Self { busy, begun: no(), interrupted: no(), deleted: no(), next_run: AtomicU64::new(first) })
     }
 
     fn next_run(&self) -> u64 {
@@ -92,7 +97,10 @@ impl Kernel {
             requests: pipe::Sender::from_owned_fd(requests).ok()?,
         };
         let mut request = language.cut();
-        Some(Self::attend(inside, language, execution, pipes, &mut request).0)
+        let (kernel, _) = Self::attend(inside, language, execution, pipes, &mut request);
+        // What may be running has begun long ago.
+        kernel.facts.begun.store(true, Ordering::SeqCst);
+        Some(kernel)
     }
 
     fn attend(
@@ -141,13 +149,19 @@ impl Kernel {
 
     /// What happens at Ctrl-C: to the process and to everything that it has started and waits for.
     pub fn interrupt(&self) -> Result<(), CodeError> {
-        if self.facts.busy.load(Ordering::Acquire) {
-            self.execution.signal(libc::SIGINT)?;
-            if self.language == Language::Bash {
-                tokio::spawn(insist(self.execution.clone(), Arc::clone(&self.facts)));
+        if !self.facts.busy.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.language == Language::Bash {
+            tokio::spawn(insist(self.execution.clone(), Arc::clone(&self.facts)));
+        } else {
+            // One that comes before the code would end nothing; the actor sends it then.
+            self.facts.interrupted.store(true, Ordering::SeqCst);
+            if !self.facts.begun.load(Ordering::SeqCst) {
+                return Ok(());
             }
         }
-        Ok(())
+        Ok(self.execution.signal(libc::SIGINT)?)
     }
 
     /// Kills it; nobody finds it again.

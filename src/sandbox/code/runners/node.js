@@ -166,7 +166,8 @@
     };
     let expression;
     try { expression = prepare(code); } catch (error) { return end(error); }
-    starter = () => session.post('Runtime.evaluate', { expression, replMode: true, awaitPromise: true, userGesture: false }, end);
+    // Within the script an interrupt ends the run.
+    starter = () => { say('begun', { count }); session.post('Runtime.evaluate', { expression, replMode: true, awaitPromise: true, userGesture: false }, end); };
     try {
       script.runInThisContext({ breakOnSigint: true });
     } catch (error) {
@@ -193,7 +194,6 @@
     run = number;
     if (!code) { say('done'); return next(); }
     count += 1;
-    say('begun', { count });
     evaluate(code);
   };
   let pending = Buffer.alloc(0), fields = [];

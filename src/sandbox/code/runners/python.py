@@ -200,6 +200,8 @@ def _bivouac():
         try:
             try:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                # From here on an interrupt ends the run.
+                say("begun", count=state["count"])
                 builtins.input = no_input
                 hook_modules()
                 run(text)
@@ -245,7 +247,6 @@ def _bivouac():
             state["run"] = int(number)
             if code:
                 state["count"] += 1
-                say("begun", count=state["count"])
                 guarded(code.decode("utf-8", "replace"))
             say("done")
 _bivouac()
