@@ -11,7 +11,7 @@ use crate::api::error::ApiError;
 
 /// Sent to us, not to the sandbox: credentials for this server, cookies of this host (which any sandbox on it may have
 /// set), what proxies before us say of the client, and what the connection's framing follows from.
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
     "authorization",
     "cookie",
     "open-sandbox-api-key",
@@ -22,6 +22,8 @@ const OURS: [&str; 13] = [
     "forwarded",
     "x-real-ip",
     "host",
+    // It may hold the signed address of another sandbox's port.
+    "referer",
     "content-length",
     // Our own listener has answered it by the time that a body comes.
     "expect",

@@ -159,7 +159,7 @@ impl Actor {
         match said.what {
             What::Begun { count } => {
                 self.facts.begun.store(true, Ordering::SeqCst);
-                if self.facts.interrupted.load(Ordering::SeqCst) {
+                if self.facts.interrupted.load(Ordering::SeqCst) == said.run {
                     drop(self.execution.signal(libc::SIGINT));
                 }
                 send(state, CodeEvent::Count(count)).await;
@@ -177,7 +177,6 @@ impl Actor {
                 let listener = state.current.take().and_then(|current| current.listener);
                 // Before the listener hears of the end: its next run is welcome.
                 self.facts.begun.store(false, Ordering::SeqCst);
-                self.facts.interrupted.store(false, Ordering::SeqCst);
                 self.facts.busy.store(false, Ordering::Release);
                 if let Some(listener) = listener {
                     drop(listener.send(CodeEvent::Ended(failure.unwrap_or(success))).await);

@@ -37,8 +37,8 @@ pub struct Facts {
     pub busy: AtomicBool,
     /// The runner has said that an interrupt ends the run now.
     pub begun: AtomicBool,
-    /// Somebody wants the run to end.
-    pub interrupted: AtomicBool,
+    /// The run that somebody wants to end.
+    pub interrupted: AtomicU64,
     pub deleted: AtomicBool,
     /// Numbers of runs; they differ from those of an earlier daemon, whose runs may still be going on.
     next_run: AtomicU64,
@@ -50,7 +50,13 @@ impl Facts {
         let first = u64::try_from(sys::unix_nanos() / 1000).unwrap_or(1);
         let no = || AtomicBool::new(false);
         let busy = AtomicBool::new(true);
-        Arc::new(Self { busy, begun: no(), interrupted: no(), deleted: no(), next_run: AtomicU64::new(first) })
+        Arc::new(Self {
+            busy,
+            begun: no(),
+            interrupted: AtomicU64::new(0),
+            deleted: no(),
+            next_run: AtomicU64::new(first),
+        })
     }
 
     fn next_run(&self) -> u64 {
@@ -156,7 +162,8 @@ impl Kernel {
             tokio::spawn(insist(self.execution.clone(), Arc::clone(&self.facts)));
         } else {
             // One that comes before the code would end nothing; the actor sends it then.
-            self.facts.interrupted.store(true, Ordering::SeqCst);
+            let run = self.facts.next_run.load(Ordering::SeqCst).saturating_sub(1);
+            self.facts.interrupted.store(run, Ordering::SeqCst);
             if !self.facts.begun.load(Ordering::SeqCst) {
                 return Ok(());
             }

@@ -18,6 +18,8 @@ use crate::api::query::Query;
 use crate::sandbox::files::{FileRequest, Lease, Permission};
 
 const BUFFER: usize = 256 << 10;
+/// Longer ones are refused: each keeps a thread of the daemon until its end.
+const LONGEST: u64 = 1 << 30;
 /// Files up to this size are changed in memory.
 const IN_MEMORY: usize = 8 << 20;
 
@@ -63,6 +65,9 @@ async fn one(order: Order, lease: &mut Lease) -> Result<u64, ApiError> {
     let Order { path, old, new } = order;
     let read = FileRequest::Read { path: path.clone() };
     let (_, source) = lease.open(read).await?;
+    if source.metadata().is_ok_and(|about| about.len() > LONGEST) {
+        return Err(failure::invalid(format!("{path} is longer than {LONGEST} bytes; change it with a command.")));
+    }
     let looked = move || {
         let mut content = Kept(Some(Vec::new()));
         let count = pour(&source, &mut content, old.as_bytes(), new.as_bytes())?;
@@ -114,9 +119,13 @@ fn pour(mut source: &File, target: impl Write, old: &[u8], new: &[u8]) -> io::Re
 fn copy(mut source: impl Read, target: impl Write, old: &[u8], new: &[u8]) -> io::Result<u64> {
     let mut target = BufWriter::with_capacity(BUFFER, target);
     let finder = memchr::memmem::Finder::new(old);
-    let (mut count, mut held) = (0, Vec::new());
+    let (mut count, mut held, mut total) = (0, Vec::new(), 0);
     loop {
         let read = source.by_ref().take(BUFFER as u64).read_to_end(&mut held)?;
+        total += read as u64;
+        if total > LONGEST {
+            return Err(io::Error::other("it grows while it is read"));
+        }
         let mut done = 0;
         while let Some(at) = finder.find(held.get(done..).unwrap_or_default()) {
             target.write_all(held.get(done..done + at).unwrap_or_default())?;

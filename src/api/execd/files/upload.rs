@@ -8,8 +8,9 @@ use std::io;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
-use multer::{Field, Multipart};
+use multer::Field;
 
+use super::multipart::Parts;
 use super::writer::Writer;
 use super::{Visitor, failure, multipart, permission};
 use crate::api::error::ApiError;
@@ -19,7 +20,7 @@ use crate::api::json;
 use crate::sandbox::files::{FileRequest, Lease, Permission};
 
 /// Descriptions that wait for their files.
-const MOST: usize = 10_000;
+const MOST: usize = 1000;
 
 pub async fn upload(visitor: Visitor, headers: HeaderMap, body: Body) -> Result<StatusCode, ApiError> {
     let (pieces, received) = tokio::sync::mpsc::channel(2);
@@ -42,11 +43,11 @@ struct Description {
     target: Option<String>,
 }
 
-async fn take(mut parts: Multipart<'static>, visitor: Visitor) -> Result<(), ApiError> {
+async fn take(mut parts: Parts, visitor: Visitor) -> Result<(), ApiError> {
     let mut lease = visitor.lease().await?;
     let mut waiting = VecDeque::new();
     let (mut descriptions, mut files) = (0_u64, 0_u64);
-    while let Some(part) = parts.next_field().await.map_err(broken)? {
+    while let Some(part) = parts.next().await.map_err(broken)? {
         match part.name() {
             Some("metadata") => {
                 waiting.push_back(describe(part).await?);
