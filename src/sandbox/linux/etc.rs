@@ -17,6 +17,9 @@ use crate::sys;
 /// # Errors
 /// As the calls, told with what they were to do.
 pub fn write(root: &OwnedFd, owner: u32, files: &[(&str, String)]) -> sys::Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
     let etc = open_etc(root, owner)?;
     for (name, text) in files {
         if let Some(file) = create(&etc, name)? {

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// True when the test can go on. On a machine that cannot run sandboxes it says what is missing, in a line that
 /// `scripts/test` counts; on one that can, whatever else is missing is a failure.
 pub fn able(test: &str) -> bool {
-    let missing = missing();
+    static MISSING: OnceLock<Vec<&str>> = OnceLock::new();
+    let missing = MISSING.get_or_init(missing);
     if missing.is_empty() {
         let busybox = Path::new("/bin/busybox").exists() || Path::new("/usr/bin/busybox").exists();
         assert!(busybox, "this machine can run sandboxes, but busybox is not installed (busybox-static)");
@@ -45,11 +47,10 @@ pub fn cgroup_mounts() -> Vec<(String, PathBuf)> {
 /// The root of the hierarchy has no such files, so this looks where processes may be: in any child, or in a new one.
 fn has_freezer(mount: &Path) -> bool {
     let trial = mount.join(format!("bivouac-trial-{}", std::process::id()));
-    if fs::create_dir(&trial).is_err() && !trial.exists() {
+    if fs::create_dir(&trial).is_err() {
         return false;
     }
     let found = ["cgroup.freeze", "cgroup.kill"].iter().all(|name| trial.join(name).exists());
-    // Another test may be looking at the same moment and remove it first.
     drop(fs::remove_dir(&trial));
     found
 }
