@@ -55,7 +55,10 @@ fn run(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> Result<(),
 
 fn runtime() -> Result<Runtime, StartFailure> {
     let failed = |source| StartFailure::Process { what: "start its threads", source };
-    Builder::new_multi_thread().enable_all().thread_name("bivouac").build().map_err(failed)
+    // The main thread takes part; the others ask for themselves.
+    process::be_prompt();
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().thread_name("bivouac").on_thread_start(process::be_prompt).build().map_err(failed)
 }
 
 /// Puts the parts together and serves until a signal says stop.

@@ -13,6 +13,8 @@ mod loopback;
 mod mount;
 mod network;
 mod process;
+#[cfg(feature = "daemon")]
+mod schedule;
 mod seccomp;
 mod terminal;
 #[cfg(feature = "daemon")]
@@ -34,6 +36,8 @@ pub use process::{
     CloneTarget, Cloned, Ended, ForkFlags, Patience, SingleThreaded, pidfd_open, pidfd_signal, reset_signals,
     set_parent_death_signal, set_resource_limit, wait_any,
 };
+#[cfg(feature = "daemon")]
+pub use schedule::ask_for_short_slices;
 pub use seccomp::{Instruction, install_filter};
 pub use terminal::{Terminal, open_terminal, set_window_size, signal_foreground, take_terminal, window_size};
 #[cfg(feature = "daemon")]
