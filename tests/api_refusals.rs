@@ -129,6 +129,16 @@ async fn wrong_fields() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_told_of() {
+    let server = Server::start().await;
+    server.host.fill_disk(true);
+    let reply = server.post("/v1/sandboxes", request(json!({}))).await;
+    assert_eq!(reply.refusal(), (507, "SANDBOX::INSUFFICIENT_STORAGE".into()));
+    assert!(reply.message().contains("the disk is full"), "{}", reply.message());
+    server.assert_empty("a full disk").await;
+}
+
+#[tokio::test]
 async fn an_unknown_image_is_refused_with_what_to_do() {
     let server = Server::start().await;
     server.host.forget_image("nosuch:1");

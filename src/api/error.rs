@@ -92,6 +92,11 @@ impl ApiError {
             ),
             Denial::ImageNotFound { message, .. } => Self::refused("SANDBOX::IMAGE_NOT_FOUND", message),
             Denial::Host(error) => Self::host(error, host_code),
+            Denial::NoRoom(problem) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "SANDBOX::INSUFFICIENT_STORAGE",
+                format!("No sandbox was made: {problem}."),
+            ),
             Denial::ShuttingDown => {
                 Self::unavailable("The daemon is shutting down; sandboxes stay. Try again shortly.")
             }

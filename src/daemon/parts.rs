@@ -64,6 +64,7 @@ fn host(
         cgroup_parent: config.cgroup_parent.clone(),
         refuse_unenforceable: config.unenforceable == Unenforceable::Refuse,
         default_limits: config.default_limits,
+        min_free_disk: config.min_free_disk,
         // The log is kept in two segments of half its size.
         settings: PlanSettings { log_segment_bytes: config.log_bytes / 2, ..PlanSettings::default() },
         overlay_by_paths: config.overlay_by_paths,

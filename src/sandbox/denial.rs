@@ -25,6 +25,9 @@ pub enum Denial {
     ExpiryNotLater { current: DateTime<Utc> },
     #[error("image {image}: {message}")]
     ImageNotFound { image: String, message: String },
+    /// The host's disk is nearly full.
+    #[error("{0}")]
+    NoRoom(String),
     /// The call was interrupted by a fault of the daemon; nobody knows how much of it was done.
     #[error("the call on sandbox {id} was interrupted; read its state and call again")]
     Busy { id: String },

@@ -31,6 +31,9 @@ pub trait Host: Send + Sync + 'static {
     /// Says whether the image is there or is to be fetched, before anything is recorded.
     async fn check_image(&self, image: &str, fetch: &Fetch) -> Result<Presence, HostError>;
 
+    /// Says whether the host's disk has room for another sandbox; if not, what is short and what to do.
+    async fn check_room(&self) -> Result<(), String>;
+
     /// Fetches the image and keeps it for this sandbox; `tell` hears how far that is. Whoever drops the future gives it up.
     async fn fetch_image(
         &self,

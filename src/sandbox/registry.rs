@@ -68,7 +68,7 @@ impl Sandboxes {
     /// does not stop the making.
     ///
     /// # Errors
-    /// When nothing was made: the image is not there, no id range or record is to be had, the daemon shuts down.
+    /// When nothing was made: the image is not there, the disk is nearly full, no id range or record is to be had, the daemon shuts down.
     pub async fn create(&self, spec: SandboxSpec) -> Result<Sandbox, Denial> {
         self.create_fetching(spec, Fetch::default()).await
     }
@@ -85,6 +85,7 @@ impl Sandboxes {
             Reason::ImageNotFound => Denial::ImageNotFound { image: spec.image.clone(), message: error.message },
             _ => Denial::Host(error),
         })?;
+        self.inner.shared.host.check_room().await.map_err(Denial::NoRoom)?;
         let (asker, answer) = oneshot::channel();
         birth::begin(&self.inner, spec, (presence == Presence::Elsewhere).then_some(fetch), asker);
         answer.await.unwrap_or_else(|_| Err(Denial::Busy { id: "that is being made".to_owned() }))

@@ -33,6 +33,26 @@ fn loops(dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn r3_a_nearly_full_host_takes_no_more_sandboxes() {
+    let test = "r3_a_nearly_full_host_takes_no_more_sandboxes";
+    let Some(mut daemon) = Daemon::start(test) else { return };
+    let id = daemon.create(&["sleep", "1000000"]).id;
+    daemon.stop();
+    let mut command = daemon.command();
+    command.env("BIVOUAC_RUNTIME_MIN_FREE_DISK", "1000Ti").args(["--listen", &daemon.address()]);
+    daemon.run(command);
+    let reply = daemon.client.post("/v1/sandboxes", &daemon.request(&["true"]));
+    let told = reply.expect_error(507, "SANDBOX::INSUFFICIENT_STORAGE").to_string();
+    assert!(told.contains("runtime.min_free_disk") && told.contains("MiB left"), "{told}");
+    let made = fs::read_dir(daemon.state_dir().join("sandboxes")).expect("the directories of sandboxes").count();
+    assert_eq!((made, daemon.client.get("/v1/sandboxes").json()["pagination"]["totalItems"].as_u64()), (1, Some(1)));
+    let running = daemon.sandbox(&id);
+    assert_eq!(running.state(), "Running");
+    running.delete();
+    running.until_unknown();
+}
+
+#[test]
 fn r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it() {
     let Some(daemon) = Daemon::start("r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it") else { return };
     let before = daemon.settled();

@@ -58,6 +58,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// Namespaces that are kept ready for sandboxes to come.
     pub prepared_slots: usize,
+    /// Bytes of the state directory's file system that are kept free of new sandboxes.
+    pub min_free_disk: u64,
     /// Mount roots the way of kernels before 6.15.
     pub overlay_by_paths: bool,
     /// The network of sandboxes; `None` is loopback alone.
@@ -145,6 +147,7 @@ impl Config {
             network: network::read(from, &cgroup_parent),
             cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
+            min_free_disk: from.parsed("runtime.min_free_disk", min_free_disk).unwrap_or(256 << 20),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),
             default_limits: limits::defaults(from, &max_limits),
@@ -264,6 +267,11 @@ fn own_cgroup(state_dir: &Path) -> String {
     let digest = Sha256::digest(plain.as_os_str().as_encoded_bytes());
     let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("bivouac-{digits}")
+}
+
+/// 0 keeps nothing free.
+fn min_free_disk(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_memory(text).map_err(|error| error.to_string()) }
 }
 
 /// Less than a page of text a segment would lose more than it keeps.

@@ -78,6 +78,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("network.enable_forwarding", Kind::Switch),
     setting("runtime.cgroup_parent", Kind::Text),
     setting("runtime.prepared_slots", Kind::Number),
+    setting("runtime.min_free_disk", Kind::Quantity),
     setting("runtime.overlay_by_paths", Kind::Switch),
 ];
 

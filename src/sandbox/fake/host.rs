@@ -38,6 +38,10 @@ impl Host for FakeHost {
         Ok(if is_elsewhere { Presence::Elsewhere } else { Presence::Here })
     }
 
+    async fn check_room(&self) -> Result<(), String> {
+        if lock(&self.world).full { Err("the disk is full".to_owned()) } else { Ok(()) }
+    }
+
     /// Tells once at the beginning and once in the middle.
     async fn fetch_image(
         &self,

@@ -95,6 +95,11 @@ impl FakeHost {
         lock(&self.world).missing_images.insert(image.to_owned());
     }
 
+    /// Leaves no room on the disk for another sandbox, or some again.
+    pub fn fill_disk(&self, full: bool) {
+        lock(&self.world).full = full;
+    }
+
     /// Makes an image one that must be fetched.
     pub fn move_image_away(&self, image: &str) {
         lock(&self.world).images_elsewhere.insert(image.to_owned());

@@ -25,6 +25,8 @@ pub(super) struct World {
     pub slept_nanos: u64,
     pub wall_minus_boot: i64,
     pub missing_images: BTreeSet<String>,
+    /// Whether the disk has no room for another sandbox.
+    pub full: bool,
     pub images_elsewhere: BTreeSet<String>,
     pub violations: Vec<String>,
 }
@@ -52,6 +54,7 @@ impl Default for World {
             // In September of 2026.
             wall_minus_boot: 1_790_000_000_000_000_000,
             missing_images: BTreeSet::new(),
+            full: false,
             images_elsewhere: BTreeSet::new(),
             violations: Vec::new(),
         }

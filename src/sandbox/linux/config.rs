@@ -19,6 +19,8 @@ pub struct LinuxConfig {
     pub refuse_unenforceable: bool,
     /// What a sandbox gets that does not ask.
     pub default_limits: Limits,
+    /// Bytes of the state directory's file system that are kept free: below that there are no new sandboxes.
+    pub min_free_disk: u64,
     pub settings: PlanSettings,
     /// Mount roots the way of kernels before 6.15, to try it out on a newer one.
     pub overlay_by_paths: bool,

@@ -12,6 +12,7 @@ mod network;
 mod ports;
 mod proof;
 mod provision;
+mod room;
 mod tree;
 mod usage;
 
@@ -228,6 +229,10 @@ impl Host for LinuxHost {
 
     async fn check_image(&self, image: &str, fetch: &Fetch) -> Result<Presence, HostError> {
         self.inner.presence(image, fetch)
+    }
+
+    async fn check_room(&self) -> Result<(), String> {
+        room::check(&self.inner.config.state_dir, self.inner.config.min_free_disk)
     }
 
     async fn fetch_image(

@@ -41,6 +41,18 @@ async fn an_unknown_image_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_disk_takes_no_more_sandboxes() {
+    let bench = Bench::new().await;
+    bench.host.fill_disk(true);
+    let denied = bench.sandboxes.create(spec()).await;
+    assert!(matches!(denied, Err(Denial::NoRoom(_))), "{denied:?}");
+    assert_eq!(bench.sandboxes.list(&Filter::default(), 1, 20).total, 0);
+    assert_eq!(bench.host.taken_ranges(), 0);
+    bench.host.fill_disk(false);
+    assert_eq!(bench.sandboxes.create(spec()).await.unwrap().status.phase, Phase::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_leaves_a_whole_sandbox() {
     let bench = Bench::new().await;
     bench.host.delay(Step::Launch, Duration::from_secs(6));
