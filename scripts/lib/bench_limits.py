@@ -1,9 +1,11 @@
-"""Limits: how exactly they hold, what they cost, and how the host is under twenty hostile sandboxes."""
+"""Limits: how exactly they hold, what they cost, and how the host is under twenty hostile sandboxes, of our own making and
+with Debian's stress-ng and fio."""
 
 import json
 import os
 import shutil
 import statistics
+import subprocess
 import time
 
 import scratch
@@ -20,6 +22,15 @@ HOGS = {
     "descriptors": "while :; do for n in 3 4 5 6 7 8 9; do eval \"exec $n</dev/null\"; done; (exec 3</dev/zero); done",
     "terminals": "while :; do i=0; while [ $i -lt 300 ]; do sleep 1 < /dev/ptmx & i=$((i+1)); done; wait; done 2>/dev/null",
 }
+# Debian's tools for it; what they find denied they go on without.
+STRESS = {
+    "stress-ng, memory": "stress-ng --vm 2 --vm-bytes 64M --shm 1 --mmap 1 --brk 1 --stack 1",
+    "stress-ng, processes": "stress-ng --fork 2 --clone 1 --exec 1 --zombie 1 --dynlib 1",
+    "stress-ng, kernel": "stress-ng --inotify 2 --epoll 1 --pipe 1 --sock 1 --timer 1 --eventfd 1 --pty 1 --open 1",
+    "stress-ng, disk": "stress-ng --hdd 1 --hdd-bytes 8M --dentry 1 --rename 1 --link 1 --sync-file 1",
+    "fio": "fio --name=hog --directory=/tmp --rw=randrw --bs=4k --size=8M --fsync=16 --time_based --runtime=1000000 --numjobs=2",
+}
+STRESS_IMAGE = "bench/stress:latest"
 HOG_LIMITS = {"cpu": "40m", "memory": "48Mi", "pids": "100", "disk": "16Mi", "inodes": "500"}
 SLEEP = ["sleep", "1000000"]
 SLEEPER = json.dumps({"argv": SLEEP, "background": True}).encode()
@@ -33,13 +44,31 @@ def run(programs, part):
         cpu(daemon, client, 10 / part)
         exact(daemon, client)
         cost(daemon, client, 200 // part)
-        hostile(daemon, client, 10 / part)
+        hostile(daemon, client, 10 / part, HOGS, IMAGE)
+        if stress_image(programs, daemon):
+            hostile(daemon, client, 10 / part, STRESS, STRESS_IMAGE)
     finally:
         daemon.close()
 
 
-def make(client, limits, argv):
-    body = json.dumps({"image": {"uri": IMAGE}, "entrypoint": argv, "resourceLimits": limits}).encode()
+def stress_image(programs, daemon):
+    """Makes it once, of the packages of this host's release, and imports it."""
+    if not shutil.which("mmdebstrap"):
+        print("\nstress-ng and fio: not measured, there is no mmdebstrap (scripts/test installs it)")
+        return False
+    archive = os.path.join(programs, "bench-stress.tar")
+    if not os.path.exists(archive):
+        release = dict(line.rstrip().split("=", 1) for line in open("/etc/os-release") if "=" in line)["VERSION_CODENAME"]
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=stress-ng,fio",
+                        "--dpkgopt=path-exclude=/usr/share/doc/*", release, archive + ".part.tar"], check=True)
+        os.rename(archive + ".part.tar", archive)
+    subprocess.run([os.path.join(programs, "bivouac"), "image", "import", archive, "--name", STRESS_IMAGE,
+                    "--host", "unix:" + daemon.socket], check=True, stdout=subprocess.DEVNULL)
+    return True
+
+
+def make(client, limits, argv, image=IMAGE):
+    body = json.dumps({"image": {"uri": image}, "entrypoint": argv, "resourceLimits": limits}).encode()
     status, answer = client.ask("POST", "/v1/sandboxes", body)
     if status != 202:
         raise SystemExit(f"create answered {status}: {answer.decode()}")
@@ -166,15 +195,15 @@ def limits_once(daemon):
     return took
 
 
-def hostile(daemon, client, seconds):
+def hostile(daemon, client, seconds, kinds, image):
     """Twenty sandboxes do their worst. What the API and a neighbour do meanwhile, beside what they do at rest."""
     # The file systems that disks are copied from are no sandbox's.
     shutil.rmtree(templates(daemon), ignore_errors=True)
     before = scratch.settled(daemon)
     victim = make(client, {"cpu": "1"}, SLEEP)
     rest = (api(client, victim, seconds / 2), work(client, victim, 10))
-    names = list(HOGS)
-    hogs = [make(client, HOG_LIMITS, ["sh", "-c", HOGS[names[at % len(names)]]]) for at in range(20)]
+    names = list(kinds)
+    hogs = [make(client, HOG_LIMITS, ["sh", "-c", kinds[names[at % len(names)]]], image) for at in range(20)]
     time.sleep(1)
     now = (api(client, victim, seconds), work(client, victim, 10))
     ids_free = 1 - len(scratch.processes()) / int(open("/proc/sys/kernel/pid_max").read())

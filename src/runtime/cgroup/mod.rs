@@ -155,8 +155,9 @@ impl Cgroups {
     pub fn kill(&self, id: &SandboxId) -> Result<(), CgroupError> {
         let file = self.unified(id).join("cgroup.kill");
         match fs::write(&file, "1") {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CgroupError::io("write", &file)(error)),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(CgroupError::io("write", &file)(error)),
+            Ok(()) => limits::hurry(&self.layout, &self.below(id)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! CPU time: how much of it, and whose turn it is when there is too little for all.
 
 use std::path::Path;
+use std::{fs, io};
 
 use cgroups_rs::fs::cpu::CpuController;
 
@@ -16,6 +17,16 @@ pub fn set_quota(dir: &Path, unified: bool, millis: i64) -> Result<(), CgroupErr
     cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD)).map_err(refused("the CPU quota", dir))?;
     let kept = cpu.cfs_quota().map_err(refused("the CPU quota", dir))?;
     check("the CPU quota", dir, kept == quota, quota, &kept.to_string())
+}
+
+/// Takes the quota away. That there is none, or no such cgroup any more, is as good.
+pub fn lift_quota(dir: &Path, unified: bool) -> Result<(), CgroupError> {
+    let (name, none) = if unified { ("cpu.max", "max") } else { ("cpu.cfs_quota_us", "-1") };
+    let file = dir.join(name);
+    match fs::write(&file, none) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CgroupError::io("write", &file)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Version 1 calls 1024 what version 2 calls 100, and takes no less than 2.
