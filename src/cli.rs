@@ -113,6 +113,14 @@ pub enum Image {
                             tar -C root --numeric-owner -c . | bivouac image import - --name mine")]
     Import(console::image::import::Import),
 
+    /// Write an image as an OCI layout or archive, for skopeo, umoci, podman and others
+    #[command(after_help = "Examples:\n  bivouac image export debian:13 ./layout\n  \
+                            bivouac image export debian:13 debian.tar && skopeo copy oci-archive:debian.tar \
+                            docker://registry.example/debian:13\n\n\
+                            Layers are packed again from what was unpacked, so digests are new; devices, history, volumes and \
+                            ports of the original do not come back.")]
+    Export(console::image::export::Export),
+
     /// Fetch an image from its registry
     #[command(
         after_help = "Examples:\n  bivouac image pull python:3.11\n  bivouac image pull localhost:5000/team/app:1"
@@ -239,6 +247,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
         Command::Logs(args) => console::logs::logs(client, args).await,
         Command::Stats(args) => console::stats::stats(client, args).await,
         Command::Image(Image::Import(args)) => console::image::import::import(client, args).await,
+        Command::Image(Image::Export(args)) => console::image::export::export(client, args).await,
         Command::Image(Image::Pull(args)) => console::image::pull::pull(client, args).await,
         Command::Image(Image::List(args)) => console::image::list::list(client, args).await,
         Command::Image(Image::Inspect(args)) => console::image::inspect::inspect(client, args).await,
@@ -271,6 +280,8 @@ mod tests {
             "bivouac doctor --json",
             "bivouac image import layout --name a:1",
             "bivouac image import -",
+            "bivouac image export a:1 layout",
+            "bivouac image export a:1 -",
             "bivouac image list --json",
             "bivouac image inspect a:1",
             "bivouac image rm a:1",

@@ -81,6 +81,19 @@ async fn what_is_shared_and_used_is_told_and_what_is_not_used_is_pruned() {
 }
 
 #[tokio::test]
+async fn an_image_goes_out_and_comes_back() {
+    let server = Server::start().await;
+    let image = import(&server, "?name=a:1", root()).await.json();
+    let reply = server.get("/v1/images/export?name=a:1").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/x-tar")));
+    let back = import(&server, "?name=b:1", reply.body.clone()).await;
+    assert_eq!(back.status, 201, "{}", back.text());
+    assert_eq!(back.json()["config"], image["config"]);
+    assert_eq!(server.get("/v1/images/export?name=nosuch").await.refusal(), (404, "IMAGE::NOT_FOUND".into()));
+    assert_eq!(server.get("/v1/images/export").await.status, 400);
+}
+
+#[tokio::test]
 async fn what_is_no_image_is_refused_and_leaves_nothing() {
     let server = Server::start().await;
     let cut = root()[..700].to_vec();

@@ -55,6 +55,7 @@ fn protocol() -> Router<ApiState> {
         .route("/sandboxes/{id}/signal", post(sandboxes::signal))
         .route("/sandboxes/{id}/wait", get(sandboxes::wait))
         .route("/images", get(images::list))
+        .route("/images/export", get(images::export))
         .route("/images/import", post(images::import))
         .route("/images/prune", post(images::prune))
         .route("/images/pull", post(images::pull))

@@ -41,6 +41,8 @@ pub struct ApiState {
     pub(super) counters: Arc<Counters>,
     /// Imports at the same time; more wait for their turn. Each keeps several threads and the disk busy.
     pub(super) imports: Arc<Semaphore>,
+    /// Exports at the same time.
+    pub(super) exports: Arc<Semaphore>,
 }
 
 /// Bytes that are kept of what a command in the background writes.
@@ -51,6 +53,9 @@ pub const PROXY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Two, so that a small image need not wait for a large one.
 const IMPORTS: usize = 2;
+
+/// Four, because a client may take its time with one.
+const EXPORTS: usize = 4;
 
 impl std::fmt::Debug for ApiState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,6 +74,7 @@ impl ApiState {
     ) -> Self {
         let access = Arc::new(Access::new(Secret::random()));
         let imports = Arc::new(Semaphore::new(IMPORTS));
+        let exports = Arc::new(Semaphore::new(EXPORTS));
         let counters = Arc::new(Counters::start());
         let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
         Self {
@@ -87,6 +93,7 @@ impl ApiState {
             sandbox_metrics: true,
             counters,
             imports,
+            exports,
         }
     }
 

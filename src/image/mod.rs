@@ -10,13 +10,15 @@
 //! hashed on the way, so nothing is written twice.
 //!
 //! Reading goes `source` (what is it, where are its parts) -> `stream` (decompress and hash) -> `tar` (entries) ->
-//! `unpack` (files), and `store` publishes what came out whole.
+//! `unpack` (files), and `store` publishes what came out whole. `pack` goes the other way, for `export`.
 
 mod config;
 mod digest;
 mod error;
+mod export;
 mod import;
 mod limits;
+mod pack;
 mod progress;
 mod pull;
 mod record;
@@ -31,6 +33,7 @@ mod unpack;
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use error::ImageError;
+pub use export::Exporting;
 pub use limits::UnpackLimits;
 pub use progress::{NoProgress, Progress};
 pub use pull::{Policy, PullRequest, PullState, Puller, Pulling};

@@ -42,4 +42,4 @@ pub use seccomp::{Instruction, install_filter};
 pub use terminal::{Terminal, open_terminal, set_window_size, signal_foreground, take_terminal, window_size};
 #[cfg(feature = "daemon")]
 pub use watch::{watch, watch_readable};
-pub use xattr::{has_xattr, set_xattr};
+pub use xattr::{get_xattr, has_xattr, list_xattrs, set_xattr};

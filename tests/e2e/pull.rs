@@ -96,6 +96,15 @@ fn the_command_line_pulls_and_runs() {
     let ran = daemon.cli(&["run", "--rm", &image, "--", "echo", "hello"]);
     assert!(ran.status.success(), "{ran:?}");
     assert!(String::from_utf8_lossy(&ran.stdout).contains("hello"), "{ran:?}");
+    let layout = registry.dir.path().join("exported");
+    let to = layout.to_str().expect("a path");
+    let exported = daemon.cli(&["image", "export", &image, to]);
+    assert!(exported.status.success() && String::from_utf8_lossy(&exported.stdout).trim() == to, "{exported:?}");
+    registry.push(&layout, "again:1", &[]);
+    let again = daemon.cli(&["run", "--rm", &registry.name("again:1"), "--", "echo", "hello"]);
+    assert!(again.status.success() && String::from_utf8_lossy(&again.stdout).contains("hello"), "{again:?}");
+    let full = daemon.cli(&["image", "export", &image, to]);
+    assert!(!full.status.success() && String::from_utf8_lossy(&full.stderr).contains("something already"), "{full:?}");
     let missing = daemon.cli(&["image", "pull", &registry.name("nosuch:1")]);
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("404"), "{missing:?}");
     until("nothing is left", || {

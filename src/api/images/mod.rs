@@ -1,6 +1,7 @@
 //! The routes of images, all our own: a file for each verb.
 
 pub(super) mod body;
+mod export;
 mod import;
 mod inspect;
 mod list;
@@ -8,6 +9,7 @@ mod prune;
 mod pull;
 mod remove;
 
+pub use export::export;
 pub use import::import;
 pub use inspect::inspect;
 pub use list::list;

@@ -1,8 +1,10 @@
 //! `bivouac image`: the images that sandboxes can be made of.
 
 mod archive;
+pub mod export;
 pub mod import;
 pub mod inspect;
+mod layout;
 pub mod list;
 mod progress;
 pub mod prune;

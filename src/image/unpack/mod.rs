@@ -15,7 +15,7 @@ mod whiteout;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, futimens};
 use nix::unistd::{Gid, Uid, fchown};
 
 use self::name::Place;
@@ -58,7 +58,8 @@ pub fn unpack<R: Input>(input: R, root: OwnedFd, at: &str, limits: &UnpackLimits
 /// A root that no entry describes is root's, and open to all inside.
 fn prepare(root: &OwnedFd) -> nix::Result<()> {
     fchown(root, Some(Uid::from_raw(0)), Some(Gid::from_raw(0)))?;
-    fchmod(root.as_fd(), Mode::from_bits_truncate(0o755))
+    fchmod(root.as_fd(), Mode::from_bits_truncate(0o755))?;
+    futimens(root, &tree::NEVER, &tree::NEVER)
 }
 
 struct Unpacker<'l> {

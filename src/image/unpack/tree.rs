@@ -16,6 +16,9 @@ use super::existing::{Existing, look};
 use crate::image::ImageError;
 use crate::image::tar::shown;
 
+/// The time of a directory that no entry describes: the same archive gives the same tree, whenever it is unpacked.
+pub const NEVER: TimeSpec = TimeSpec::new(0, 0);
+
 /// Open directories; more than this many levels are walked anew each time.
 const STACK: usize = 48;
 
@@ -164,7 +167,8 @@ impl Tree {
             let opened = openat2(self.top(), name, how()).map_err(|errno| self.not_a_directory(path, errno))?;
             if made {
                 let mode = Mode::from_bits_truncate(0o755);
-                fchmod(&opened, mode).map_err(|errno| self.failed("make a directory for", path, errno))?;
+                let described = fchmod(&opened, mode).and_then(|()| futimens(&opened, &NEVER, &NEVER));
+                described.map_err(|errno| self.failed("make a directory for", path, errno))?;
             }
             self.push(below.clone(), opened)?;
         }
