@@ -33,7 +33,8 @@ pub enum Command {
     Serve(Serve),
 
     /// Show what this kernel and host can do: each feature, its fallback, what is lost without it
-    #[command(after_help = "Example:\n  bivouac doctor --json | jq '.[] | select(.found | not)'")]
+    #[command(after_help = "Examples:\n  bivouac doctor --json | jq '.[] | select(.found | not)'\n  \
+                            bivouac doctor --verify-images")]
     Doctor(console::doctor::Doctor),
 
     /// Work with images
@@ -210,7 +211,7 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
 #[must_use]
 pub fn perform(cli: &Cli) -> u8 {
     let done = match &cli.command {
-        Command::Doctor(args) => console::doctor::doctor(args),
+        Command::Doctor(args) if !args.verify_images => console::doctor::doctor(args),
         Command::Completions { shell } => completions(*shell).map(|()| 0),
         command => ask_daemon(&cli.remote, command),
     };
@@ -236,6 +237,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
     let done = match command {
         Command::Run(args) => return console::run::run(client, args).await,
         Command::Exec(args) => return console::exec::exec(client, args).await,
+        Command::Doctor(args) => return console::doctor::verify_images(client, args).await,
         Command::Cp(args) => return console::cp::copy(client, args).await,
         Command::Create(args) => console::create::create(client, args).await,
         Command::List(args) => console::list::list(client, args).await,
@@ -254,7 +256,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
         Command::Image(Image::Prune(args)) => console::image::prune::prune(client, args).await,
         Command::Image(Image::Rm(args)) => console::image::rm::remove(client, args).await,
         // These need no daemon: `perform` and the program itself have carried them out.
-        Command::Serve(_) | Command::Doctor(_) | Command::Completions { .. } => Ok(()),
+        Command::Serve(_) | Command::Completions { .. } => Ok(()),
     };
     done.map(|()| 0)
 }
@@ -278,6 +280,7 @@ mod tests {
             "bivouac serve --listen unix:/a --listen tcp:127.0.0.1:1 --state-dir /s --run-dir /r --config /c --api-key-file /k",
             "bivouac serve --insecure-no-auth --log-format json --log-level debug",
             "bivouac doctor --json",
+            "bivouac doctor --verify-images --json",
             "bivouac image import layout --name a:1",
             "bivouac image import -",
             "bivouac image export a:1 layout",

@@ -121,6 +121,7 @@ impl ApiError {
         let (status, code) = match error {
             ImageError::NotFound { .. } => (StatusCode::NOT_FOUND, "IMAGE::NOT_FOUND"),
             ImageError::Ambiguous { .. } => (StatusCode::CONFLICT, "IMAGE::AMBIGUOUS_NAME"),
+            ImageError::Damaged { .. } => (StatusCode::CONFLICT, "IMAGE::DAMAGED"),
             ImageError::InUse { .. } => (StatusCode::CONFLICT, "IMAGE::IN_USE"),
             ImageError::InvalidName { .. } => (StatusCode::BAD_REQUEST, "IMAGE::INVALID_NAME"),
             ImageError::Bad { .. } => (StatusCode::BAD_REQUEST, "IMAGE::INVALID"),

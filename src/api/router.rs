@@ -59,6 +59,7 @@ fn protocol() -> Router<ApiState> {
         .route("/images/import", post(images::import))
         .route("/images/prune", post(images::prune))
         .route("/images/pull", post(images::pull))
+        .route("/images/verify", post(images::verify))
         .route("/images/{*name}", get(images::inspect).delete(images::remove))
         // Known, and not in this version.
         .route(

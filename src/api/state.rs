@@ -43,6 +43,8 @@ pub struct ApiState {
     pub(super) imports: Arc<Semaphore>,
     /// Exports at the same time.
     pub(super) exports: Arc<Semaphore>,
+    /// Whoever reads all layers.
+    pub(super) verifying: Arc<Semaphore>,
 }
 
 /// Bytes that are kept of what a command in the background writes.
@@ -75,6 +77,7 @@ impl ApiState {
         let access = Arc::new(Access::new(Secret::random()));
         let imports = Arc::new(Semaphore::new(IMPORTS));
         let exports = Arc::new(Semaphore::new(EXPORTS));
+        let verifying = Arc::new(Semaphore::new(1));
         let counters = Arc::new(Counters::start());
         let commands = Arc::new(Commands::new(logs.dir().to_owned(), COMMAND_OUTPUT));
         Self {
@@ -94,6 +97,7 @@ impl ApiState {
             counters,
             imports,
             exports,
+            verifying,
         }
     }
 

@@ -1,18 +1,76 @@
-//! `bivouac doctor`: what this kernel and host can do. Looks for itself; no daemon is needed.
+//! `bivouac doctor`: what this kernel and host can do. Looks for itself; only for its images the daemon is needed.
 
 use clap::Args;
+use hyper::Method;
+use serde::{Deserialize, Serialize};
 
-use super::{Failure, screen};
+use super::client::Call;
+use super::lines::Lines;
+use super::{Client, Failure, screen};
 use crate::runtime::doctor::{Finding, examine};
 
 /// `EX_UNAVAILABLE` of `sysexits.h`: the host cannot run sandboxes.
 pub const CANNOT_RUN: u8 = 69;
+
+/// `EX_DATAERR` of `sysexits.h`: a layer was damaged.
+pub const DAMAGED: u8 = 65;
 
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Print JSON: an array of findings
     #[arg(long)]
     pub json: bool,
+
+    /// Instead, have the daemon read all image layers and set aside those that are damaged: they are fetched again by the next
+    /// pull or create
+    #[arg(long)]
+    pub verify_images: bool,
+}
+
+/// What the daemon says of a layer, and in its last line of all.
+#[derive(Debug, Deserialize, Serialize)]
+struct Looked {
+    status: String,
+    message: String,
+    #[serde(default)]
+    layer: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    images: Vec<String>,
+}
+
+/// Prints what became of each layer; returns the exit code, which says whether one was damaged.
+///
+/// # Errors
+/// When the daemon cannot be asked, or could not read on.
+pub async fn verify_images(client: &Client, args: &Doctor) -> Result<u8, Failure> {
+    const ACTION: &str = "verify the images";
+    let answer = client.answer(Call::new(Method::POST, "/v1/images/verify", ACTION)).await?;
+    let mut lines = Lines::new(answer.into_body(), ACTION);
+    let mut layers = Vec::new();
+    loop {
+        let line: Looked = lines.next().await?;
+        match line.status.as_str() {
+            "done" => break,
+            "failed" => return Err(Failure::Unusable { action: ACTION.to_owned(), problem: line.message }),
+            _ if !args.json => screen::line(&in_words(&line))?,
+            _ => {}
+        }
+        layers.push(line);
+    }
+    let damaged = layers.iter().filter(|line| line.status == "damaged").count();
+    match args.json {
+        true => screen::json(&layers)?,
+        false => screen::line(&format!("{} layers, {damaged} damaged.", layers.len()))?,
+    }
+    Ok(if damaged == 0 { 0 } else { DAMAGED })
+}
+
+fn in_words(line: &Looked) -> String {
+    let layer: String = line.layer.chars().take(19).collect();
+    let sound = format!("{:<8}  {layer}  {:>9}  {}", line.status, screen::bytes(line.size), line.images.join(", "));
+    if line.status == "sound" { sound } else { format!("{sound}: {}", line.message) }
 }
 
 /// Prints the findings; returns the exit code, which says whether sandboxes can run here.

@@ -16,6 +16,7 @@ mod find;
 mod frames;
 pub mod get;
 pub mod image;
+mod lines;
 pub mod list;
 pub mod logs;
 pub mod pause;

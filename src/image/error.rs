@@ -15,6 +15,12 @@ pub enum ImageError {
     #[error("find image {name:?}: {problem}")]
     Ambiguous { name: String, problem: String },
 
+    #[error(
+        "use image {name}: a layer of it was found damaged and is set aside; {} it again",
+        if *.pulled { "pull" } else { "import or pull" }
+    )]
+    Damaged { name: String, pulled: bool },
+
     #[error("use {name:?} as the name of an image: {problem}")]
     InvalidName { name: String, problem: &'static str },
 
@@ -45,7 +51,7 @@ impl ImageError {
     /// Whether the cause lies in what the caller handed over, not in this host.
     #[must_use]
     pub fn is_callers_fault(&self) -> bool {
-        !matches!(self, Self::Io { .. })
+        !matches!(self, Self::Io { .. } | Self::Damaged { .. })
     }
 
     pub(super) fn bad(at: impl Into<String>, problem: impl Into<String>) -> Self {

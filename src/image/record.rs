@@ -16,6 +16,9 @@ pub struct Image {
     /// Of the index that it was chosen from when it was pulled.
     #[serde(default)]
     pub index_digest: Option<String>,
+    /// It came from the registry that its name says, and can be fetched from there again.
+    #[serde(default)]
+    pub pulled: bool,
     /// Of its config: what Docker calls the image's id.
     pub id: String,
     pub config: ImageConfig,
@@ -44,6 +47,9 @@ pub struct Layer {
     pub dropped_xattrs: u64,
     /// Nothing of the layers below shows through; an image that has it has no layers below.
     pub opaque: bool,
+    /// Of the unpacked tree; layers that an older version unpacked have none.
+    #[serde(default)]
+    pub checksum: Option<String>,
 }
 
 impl Layer {
@@ -56,6 +62,7 @@ impl Layer {
             skipped_devices: 0,
             dropped_xattrs: 0,
             opaque: false,
+            checksum: None,
         }
     }
 }

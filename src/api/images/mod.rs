@@ -8,6 +8,7 @@ mod list;
 mod prune;
 mod pull;
 mod remove;
+mod verify;
 
 pub use export::export;
 pub use import::import;
@@ -16,6 +17,7 @@ pub use list::list;
 pub use prune::prune;
 pub use pull::pull;
 pub use remove::remove;
+pub use verify::verify;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

@@ -25,6 +25,9 @@ pub struct ImageDocument {
     shared_size: u64,
     /// The sandboxes that are made of it.
     used_by: Vec<String>,
+    /// A layer of it was set aside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<String>,
     imported_at: String,
@@ -68,6 +71,7 @@ impl ImageDocument {
         Self {
             shared_size: store.shared_size(image),
             used_by: store.holders(image),
+            damaged: store.is_damaged(image),
             name: image.name.clone(),
             digest: image.digest.clone(),
             id: image.id.clone(),

@@ -1,7 +1,6 @@
 //! `bivouac image pull`: an image from its registry, fetched by the daemon.
 
 use clap::Args;
-use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -10,10 +9,8 @@ use serde_json::json;
 use super::progress::Pulled;
 use super::{Image, list};
 use crate::console::client::Call;
+use crate::console::lines::Lines;
 use crate::console::{Client, Failure, screen};
-
-/// No line of a pull is longer, the image at its end included.
-const LONGEST_LINE: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 pub struct Pull {
@@ -66,29 +63,18 @@ pub(super) async fn fetch(client: &Client, name: &str) -> Result<Image, Failure>
 }
 
 /// Reads lines until one says how it ended.
-async fn follow(mut body: Incoming, progress: &Pulled, action: &str) -> Result<Image, Failure> {
-    let unreadable = |problem: String| Failure::Unreadable { action: action.to_owned(), problem };
-    let mut text = Vec::new();
+async fn follow(body: Incoming, progress: &Pulled, action: &str) -> Result<Image, Failure> {
+    let mut lines = Lines::new(body, action);
     loop {
-        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-            let rest = text.split_off(end + 1);
-            let line: Line = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
-            text = rest;
-            progress.show(&line);
-            match (line.status.as_str(), line.image) {
-                ("done", Some(image)) => return Ok(image),
-                ("failed", _) => {
-                    let (code, message) = (line.code, line.message);
-                    return Err(Failure::Refused { action: action.to_owned(), status: 502, code, message });
-                }
-                _ => {}
+        let line: Line = lines.next().await?;
+        progress.show(&line);
+        match (line.status.as_str(), line.image) {
+            ("done", Some(image)) => return Ok(image),
+            ("failed", _) => {
+                let (code, message) = (line.code, line.message);
+                return Err(Failure::Refused { action: action.to_owned(), status: 502, code, message });
             }
-        }
-        let frame = body.frame().await.ok_or_else(|| unreadable("the daemon hung up".to_owned()))?;
-        let frame = frame.map_err(|error| unreadable(error.to_string()))?;
-        text.extend_from_slice(&frame.into_data().unwrap_or_default());
-        if text.len() > LONGEST_LINE {
-            return Err(unreadable("a line has no end".to_owned()));
+            _ => {}
         }
     }
 }

@@ -207,6 +207,7 @@ fn layer(diff_id: Digest, unpacked: &Unpacked) -> Layer {
         skipped_devices: unpacked.skipped_devices,
         dropped_xattrs: unpacked.dropped_xattrs,
         opaque: unpacked.opaque,
+        checksum: Some(unpacked.checksum.clone()),
         ..Layer::named(diff_id)
     }
 }

@@ -96,6 +96,7 @@ impl Plan {
             name,
             digest: self.digest.to_string(),
             index_digest: None,
+            pulled: false,
             id: self.id.to_string(),
             config: self.config,
             size: layers.iter().map(|layer| layer.size).sum(),

@@ -124,6 +124,7 @@ impl ImageStore {
         let done = layers::unpack_all(self, &mut pins, jobs, progress)?;
         progress.phase("writing to the disk");
         let image = plan.image(name.familiar(), &done.layers);
-        self.publish(Image { index_digest: index.map(|index| index.to_string()), ..image }, done.fresh)
+        let index_digest = index.map(|index| index.to_string());
+        self.publish(Image { index_digest, pulled: true, ..image }, done.fresh)
     }
 }

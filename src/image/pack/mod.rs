@@ -1,9 +1,11 @@
-//! An unpacked layer, walked and packed again.
+//! An unpacked layer: walked, packed again, and compared with what was unpacked.
 //!
 //! What overlayfs mounts becomes what archives carry: whiteouts and opaque directories get their names back, hard links are
 //! found by their inodes, sparse files keep their holes. The same tree always gives the same bytes: entries are sorted, and
 //! nothing of this host or this hour goes in.
 
+pub mod checksum;
+mod content;
 mod entry;
 mod header;
 mod segments;
@@ -20,6 +22,8 @@ use self::segments::Segment;
 use super::ImageError;
 use super::tar::{BLOCK, shown};
 
+pub use self::checksum::Files;
+pub use self::content::{Content, ContentHash, of_file as content_of};
 pub use self::entry::{Entry, Kind};
 pub use self::header::write_file;
 pub use self::walk::{Order, walk};

@@ -11,8 +11,8 @@ use crate::image::{Image, ImageError};
 impl ImageStore {
     /// A sandbox (`by` is its id) mounts the layers of `image`: they stay until [`release`](Self::release).
     ///
-    /// Holds live in memory. After a restart, hold again by the recorded digest (`sha256:...`), not by the name, which may
-    /// have been given to another image meanwhile; then call [`prune`](Self::prune).
+    /// Holds live in memory. After a restart, [`hold_again`](Self::hold_again) by the recorded digest (`sha256:...`), not by
+    /// the name, which may have been given to another image meanwhile; then call [`prune`](Self::prune).
     pub fn hold(&self, image: &Arc<Image>, by: &str) {
         self.write().hold(image, by);
     }
@@ -22,6 +22,17 @@ impl ImageStore {
     /// # Errors
     /// As [`find`](Self::find).
     pub fn find_and_hold(&self, name: &str, by: &str) -> Result<Arc<Image>, ImageError> {
+        let mut index = self.write();
+        let image = index.find_whole(name)?;
+        index.hold(&image, by);
+        Ok(image)
+    }
+
+    /// For a sandbox that runs on the image already, whatever was found out about it since.
+    ///
+    /// # Errors
+    /// As [`look_up`](Self::look_up).
+    pub fn hold_again(&self, name: &str, by: &str) -> Result<Arc<Image>, ImageError> {
         let mut index = self.write();
         let image = index.find(name)?;
         index.hold(&image, by);

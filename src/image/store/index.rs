@@ -30,13 +30,32 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Its layers are told of by [`add_layer`](Self::add_layer).
     pub fn insert(&mut self, image: Arc<Image>) {
-        for layer in &image.layers {
-            self.layers.insert(layer.dir.clone(), layer.clone());
-        }
         match image.name.parse::<Reference>() {
             Ok(name) => drop(self.named.insert(name.canonical(), image)),
             Err(_) => self.unnamed.push(image),
+        }
+    }
+
+    /// A layer that is on the disk. What is known of it stays known.
+    pub fn add_layer(&mut self, layer: &Layer) {
+        let known = self.layers.get(&layer.dir).is_some_and(|known| known.checksum.is_some());
+        if !known {
+            self.layers.insert(layer.dir.clone(), layer.clone());
+        }
+    }
+
+    /// Whether all layers are here.
+    pub fn is_whole(&self, image: &Image) -> bool {
+        image.layers.iter().all(|layer| self.layers.contains_key(&layer.dir))
+    }
+
+    pub fn find_whole(&self, text: &str) -> Result<Arc<Image>, ImageError> {
+        let image = self.find(text)?;
+        match self.is_whole(&image) {
+            true => Ok(image),
+            false => Err(ImageError::Damaged { name: image.name.clone(), pulled: image.pulled }),
         }
     }
 

@@ -4,7 +4,7 @@
 //! <dir>/layers/<diff_id>/   an unpacked layer, complete: it got here by rename
 //! <dir>/records/<..>.json   an image; written to tmp/ first, then renamed
 //! <dir>/tmp/                whatever is half made; emptied when the store is opened
-//! <dir>/quarantine/         records that could not be read
+//! <dir>/quarantine/         records that could not be read, and layers that were found damaged
 //! ```
 //!
 //! Everything that a create asks for is answered from memory. A layer stays as long as an image, a holder or a running
@@ -17,6 +17,7 @@ mod open;
 mod publish;
 mod remove;
 mod usage;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -26,6 +27,7 @@ use chrono::{DateTime, Utc};
 pub(super) use self::disk::Scratch;
 use self::index::Index;
 pub(super) use self::publish::Pins;
+pub use self::verify::{Verdict, Verified};
 use super::{Image, ImageError, UnpackLimits};
 
 /// The store; cheap to share, every call blocks at most on the disk.
@@ -46,9 +48,24 @@ impl ImageStore {
     /// which the digest or id of just one image begins. Never touches the disk.
     ///
     /// # Errors
-    /// [`ImageError::NotFound`], and [`ImageError::Ambiguous`] for digits that two images begin with.
+    /// [`ImageError::NotFound`], [`ImageError::Ambiguous`] for digits that two images begin with, and
+    /// [`ImageError::Damaged`] when a layer of it was set aside.
     pub fn find(&self, name: &str) -> Result<Arc<Image>, ImageError> {
+        self.read().find_whole(name)
+    }
+
+    /// As [`find`](Self::find), also where a layer was set aside.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`] and [`ImageError::Ambiguous`].
+    pub fn look_up(&self, name: &str) -> Result<Arc<Image>, ImageError> {
         self.read().find(name)
+    }
+
+    /// Whether a layer of the image was set aside.
+    #[must_use]
+    pub fn is_damaged(&self, image: &Image) -> bool {
+        !self.read().is_whole(image)
     }
 
     /// Has short names mean this registry, where nothing is here under them.

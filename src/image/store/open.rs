@@ -10,6 +10,7 @@ use chrono::Utc;
 use super::ImageStore;
 use super::disk::{LAYERS, QUARANTINE, RECORDS, TMP, private_dir, remove_any};
 use super::index::Index;
+use super::verify::set_aside_layers;
 use crate::image::record::{Record, VERSION};
 use crate::image::{Digest, Image, ImageError, Reference, UnpackLimits};
 
@@ -26,13 +27,20 @@ impl ImageStore {
         }
         sweep(&dir.join(TMP), |_| true)?;
         let mut index = Index::default();
+        let quarantine = dir.join(QUARANTINE);
+        let aside = set_aside_layers(&quarantine);
+        let aside = aside.map_err(|error| ImageError::io(format!("list {}", quarantine.display()), error))?;
         let mut all_read = true;
         for entry in entries(&dir.join(RECORDS))? {
-            match read_record(&entry.path(), &layers) {
-                Ok(image) => index.insert(Arc::new(image)),
+            match read_record(&entry.path(), &layers, &aside) {
+                Ok(image) => {
+                    let here = image.layers.iter().filter(|layer| layers.join(&layer.dir).is_dir());
+                    here.for_each(|layer| index.add_layer(layer));
+                    index.insert(Arc::new(image));
+                }
                 Err(problem) => {
                     all_read = false;
-                    set_aside(&entry, &dir.join(QUARANTINE), &problem);
+                    set_aside(&entry, &quarantine, &problem);
                 }
             }
         }
@@ -44,7 +52,7 @@ impl ImageStore {
     }
 }
 
-fn read_record(path: &Path, layers: &Path) -> Result<Image, String> {
+fn read_record(path: &Path, layers: &Path, aside: &[String]) -> Result<Image, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     if record.version != VERSION {
@@ -60,7 +68,8 @@ fn read_record(path: &Path, layers: &Path) -> Result<Image, String> {
         if !is_named_by_content || !seen.insert(&layer.dir) {
             return Err("a layer in it is not named by its content".into());
         }
-        if !layers.join(&layer.dir).is_dir() {
+        // One that was set aside will be fetched again.
+        if !layers.join(&layer.dir).is_dir() && !aside.contains(&layer.dir) {
             return Err(format!("its layer {} is not here", layer.dir));
         }
     }

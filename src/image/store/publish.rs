@@ -63,6 +63,10 @@ impl ImageStore {
         }
         let _changing = self.changing();
         self.move_layers(&fresh)?;
+        if !self.read().is_whole(&image) {
+            let problem = "a layer that it shares with another image was found damaged just now; try again";
+            return Err(ImageError::io(format!("publish image {}", image.name), std::io::Error::other(problem)));
+        }
         let name: Reference = image.name.parse()?;
         let replaced = self.read().by_name(&name).filter(|old| old.digest != image.digest).cloned();
         let unnamed = replaced.as_ref().map(|old| Arc::new(Image { name: String::new(), ..Image::clone(old) }));
@@ -88,7 +92,7 @@ impl ImageStore {
                 moved.map_err(|error| ImageError::io(format!("publish layer {}", layer.diff_id), error))?;
             }
             // Known from now on, so that it is collected if what follows fails.
-            self.write().layers.insert(layer.dir.clone(), layer.clone());
+            self.write().add_layer(layer);
         }
         sync_dir(&self.dir.join(LAYERS)).map_err(|error| ImageError::io("write the list of layers to the disk", error))
     }

@@ -50,12 +50,14 @@ impl ImageStore {
         Ok(image)
     }
 
-    /// Removes the images that have lost their name and that nobody holds; returns their digests.
+    /// Removes the images that have lost their name and that nobody holds, and the damaged layers that nobody can have mounted;
+    /// returns the digests of the images.
     pub fn prune(&self) -> Vec<String> {
         let unnamed = self.read().unnamed.clone();
         let removed =
             unnamed.iter().filter(|image| self.drop_if_unneeded(image)).map(|image| image.digest.clone()).collect();
         self.collect();
+        self.clear_quarantine();
         removed
     }
 

@@ -9,10 +9,12 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, futimens};
 use nix::unistd::mkfifoat;
 
+use super::contents::Contents;
 use super::existing::remove;
 use super::metadata;
 use super::tree::{OpenDir, Tree};
 use crate::image::ImageError;
+use crate::image::pack::Content;
 use crate::image::tar::{Input, Member, Region, TarReader};
 
 /// Makes the file and writes the data that the archive has for it. Returns the number of attributes left out.
@@ -21,21 +23,24 @@ pub fn make<R: Input>(
     parent: &[u8],
     name: &[u8],
     member: &Member,
-    tar: &mut TarReader<'_, R>,
+    (tar, contents): (&mut TarReader<'_, R>, &mut Contents),
 ) -> Result<u64, ImageError> {
     let directory = tree.enter(parent)?;
     let root_owns = !directory.setgid;
     let created = replacing(directory, name, create);
     let mut file = File::from(created.map_err(|errno| failed(tree, member, errno))?);
+    let mut content = Content::new();
     let written = match &member.regions {
-        None => write_all(&mut file, member.stored, tar),
-        Some(regions) => write_regions(&mut file, member.size, regions, tar),
+        None => write_all(&mut file, member.stored, tar, &mut content),
+        Some(regions) => write_regions(&mut file, member.size, regions, tar, &mut content),
     };
-    written.map_err(|error| match error {
+    contents.attributes |= !member.xattrs.is_empty();
+    let noted = written.map(|()| contents.note(&file, content.finish()));
+    let noted = noted.map_err(|error| match error {
         ImageError::Io { source, .. } => ImageError::io(format!("write {}", tree.at(&member.name)), source),
         other => other,
     })?;
-    finish(&file, member, root_owns).map_err(|errno| failed(tree, member, errno))
+    noted.and_then(|()| finish(&file, member, root_owns)).map_err(|errno| failed(tree, member, errno))
 }
 
 /// Makes a fifo. It is opened for reading and writing, which does not wait for another side (`fifo(7)`).
@@ -90,7 +95,12 @@ fn finish(fd: &impl AsFd, member: &Member, root_owns: bool) -> nix::Result<u64> 
 }
 
 /// Writes `count` bytes of the entry straight from the reader's buffer.
-fn write_all<R: Input>(file: &mut File, mut count: u64, tar: &mut TarReader<'_, R>) -> Result<(), ImageError> {
+fn write_all<R: Input>(
+    file: &mut File,
+    mut count: u64,
+    tar: &mut TarReader<'_, R>,
+    content: &mut Content,
+) -> Result<(), ImageError> {
     while count > 0 {
         let data = tar.data()?;
         let step = data.len().min(usize::try_from(count).unwrap_or(usize::MAX));
@@ -99,6 +109,7 @@ fn write_all<R: Input>(file: &mut File, mut count: u64, tar: &mut TarReader<'_, 
         }
         // `step` is at most the length of the data.
         file.write_all(&data[..step]).map_err(|error| ImageError::io("write", error))?;
+        content.write(&data[..step]);
         tar.consume(step);
         count -= step as u64;
     }
@@ -110,10 +121,15 @@ fn write_regions<R: Input>(
     size: u64,
     regions: &[Region],
     tar: &mut TarReader<'_, R>,
+    content: &mut Content,
 ) -> Result<(), ImageError> {
+    let mut at = 0;
     for region in regions {
+        content.zeros(region.offset.saturating_sub(at));
+        at = region.offset.saturating_add(region.length);
         file.seek(SeekFrom::Start(region.offset)).map_err(|error| ImageError::io("seek", error))?;
-        write_all(file, region.length, tar)?;
+        write_all(file, region.length, tar, content)?;
     }
+    content.zeros(size.saturating_sub(at));
     file.set_len(size).map_err(|error| ImageError::io("set the size", error))
 }

@@ -4,6 +4,7 @@
 //! resolution neither leaves the layer nor follows a link. Layers never see each other, so a link in one cannot redirect a
 //! file of the next. Ids, modes (setuid included) and times are the archive's.
 
+mod contents;
 mod directory;
 mod existing;
 mod file;
@@ -18,8 +19,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::stat::{Mode, fchmod, futimens};
 use nix::unistd::{Gid, Uid, fchown};
 
+use self::contents::Contents;
 use self::name::Place;
 use self::tree::Tree;
+use super::pack::checksum;
 use super::tar::{Input, Kind, Member, TarReader};
 use super::{ImageError, UnpackLimits};
 
@@ -37,6 +40,8 @@ pub struct Unpacked {
     pub opaque: bool,
     /// The archive ended by its end marker.
     pub ended: bool,
+    /// Of what is on the disk now (see `pack::checksum`).
+    pub checksum: String,
 }
 
 /// Unpacks the archive, to its last byte, into the empty directory `root`; `at` names the layer in errors.
@@ -45,14 +50,18 @@ pub struct Unpacked {
 /// Whatever is refused, exceeds a limit or cannot be written; the caller removes the directory.
 pub fn unpack<R: Input>(input: R, root: OwnedFd, at: &str, limits: &UnpackLimits) -> Result<Unpacked, ImageError> {
     prepare(&root).map_err(|errno| ImageError::io(format!("prepare the directory of {at}"), errno))?;
-    let mut unpacker = Unpacker { tree: Tree::new(root, at)?, at, limits, apparent: 0, unpacked: Unpacked::default() };
+    let again = root.try_clone().map_err(|error| ImageError::io(format!("open the directory of {at}"), error))?;
+    let (contents, unpacked) = (Contents::default(), Unpacked::default());
+    let mut unpacker = Unpacker { tree: Tree::new(root, at)?, at, limits, apparent: 0, contents, unpacked };
     let mut tar = TarReader::new(input, at, limits);
     while let Some(member) = tar.next()? {
         unpacker.take(&member, &mut tar)?;
     }
     unpacker.unpacked.ended = tar.finish()?;
-    unpacker.tree.finish()?;
-    Ok(unpacker.unpacked)
+    let Unpacker { tree, mut contents, unpacked, .. } = unpacker;
+    tree.finish()?;
+    let checksum = checksum::of(again, at, &mut contents)?;
+    Ok(Unpacked { checksum, ..unpacked })
 }
 
 /// A root that no entry describes is root's, and open to all inside.
@@ -68,6 +77,7 @@ struct Unpacker<'l> {
     limits: &'l UnpackLimits,
     /// Bytes of all files, holes included.
     apparent: u64,
+    contents: Contents,
     unpacked: Unpacked,
 }
 
@@ -101,7 +111,7 @@ impl Unpacker<'_> {
     ) -> Result<(), ImageError> {
         let tree = &mut self.tree;
         self.unpacked.dropped_xattrs += match member.kind {
-            Kind::File => file::make(tree, parent, name, member, tar)?,
+            Kind::File => file::make(tree, parent, name, member, (tar, &mut self.contents))?,
             Kind::Directory => directory::make(tree, parent, name, member)?,
             Kind::Symlink => link::make_symlink(tree, parent, name, member)?,
             Kind::Fifo => file::make_fifo(tree, parent, name, member)?,

@@ -43,7 +43,7 @@ pub async fn found(inner: &Arc<Inner>, sandbox: &SandboxId) -> Result<Vec<FoundE
 /// What the image and the request give to every process of the sandbox.
 pub fn defaults(inner: &Inner, id: &SandboxId, spec: &SandboxSpec) -> Result<Process, HostError> {
     // By what is held for it: the name may mean another image by now.
-    let image = inner.images.held(id.as_str()).map_or_else(|| inner.images.find(&spec.image), Ok);
+    let image = inner.images.held(id.as_str()).map_or_else(|| inner.images.look_up(&spec.image), Ok);
     let image = image.map_err(image_failed)?;
     let config = &image.config;
     let image = ImageDefaults { env: &config.env, user: &config.user, working_dir: &config.working_dir };

@@ -13,7 +13,8 @@ impl Inner {
         let found = self.images.find(image);
         match (fetch.policy.unwrap_or(self.config.pull_policy), found) {
             (Policy::Missing | Policy::Never, Ok(_)) => Ok(Presence::Here),
-            (Policy::Always, _) | (Policy::Missing, Err(ImageError::NotFound { .. })) => {
+            (Policy::Always, _)
+            | (Policy::Missing, Err(ImageError::NotFound { .. } | ImageError::Damaged { pulled: true, .. })) => {
                 // What is no name is found out before anything is recorded.
                 let name = image.parse::<Reference>();
                 name.map(|_| Presence::Elsewhere).map_err(image_failed)

@@ -86,7 +86,7 @@ pub fn find_again(inner: &Inner, id: &SandboxId, proof: &Proof) -> Result<(Holdi
     layer::find_again(inner, id, holding.pid);
     let frozen = inner.cgroups.is_frozen(id).map_err(|error| failed(Reason::Lost, &error))?;
     // Its layers are open in the sandbox's root, so it lives on; only new sandboxes cannot be made of it.
-    if let Err(error) = inner.images.find_and_hold(&proof.image, id.as_str()) {
+    if let Err(error) = inner.images.hold_again(&proof.image, id.as_str()) {
         tracing::warn!(%error, "the image of a running sandbox is not in the store");
     }
     Ok((holding, frozen))
