@@ -92,8 +92,8 @@ async fn serve_until(
 }
 
 fn tell(report: &StartReport) {
-    let StartReport { adopted, lost, rebooted, unmade, expired, kept, quarantined, swept } = report;
-    info!(adopted, lost, rebooted, unmade, expired, kept, "the recorded sandboxes are in order");
+    let StartReport { adopted, lost, rebooted, unmade, fetching, expired, kept, quarantined, swept } = report;
+    info!(adopted, lost, rebooted, unmade, fetching, expired, kept, "the recorded sandboxes are in order");
     for record in quarantined {
         warn!(?record, "a record could not be believed and was put aside");
     }

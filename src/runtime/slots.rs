@@ -4,7 +4,7 @@
 //! that waits for the order to start. It costs some 3 ms of work. One thread keeps a small number of slots ready. A slot is
 //! used once, and what it consists of goes away with the sandbox.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -127,6 +127,9 @@ struct Ready {
     ids: HashSet<SandboxId>,
     /// Creates that wait for a slot.
     waiting: usize,
+    /// Slots that are to have this id and this range, of a sandbox that was recorded by an earlier daemon.
+    ordered: Vec<(SandboxId, u32)>,
+    delivered: HashMap<SandboxId, Result<Slot, SlotError>>,
     last_taken: Option<Instant>,
     failure: Option<SlotError>,
     closed: bool,
@@ -140,7 +143,7 @@ impl Ready {
 
     /// How long to leave the processors to the sandbox that has just begun, while enough others are ready.
     fn rest(&self, target: usize) -> Option<Duration> {
-        if self.closed || self.waiting > 0 || self.slots.len() <= target / 2 {
+        if self.closed || self.waiting > 0 || !self.ordered.is_empty() || self.slots.len() <= target / 2 {
             return None;
         }
         let since = self.last_taken?.elapsed();
@@ -193,6 +196,29 @@ impl Slots {
         taken
     }
 
+    /// Has a slot made with an id and a range that the caller has. Nothing of that id may be on the host. Blocks.
+    pub fn take_with(&self, id: &SandboxId, base: u32) -> Result<Slot, SlotError> {
+        let shared = &self.shared;
+        let start = Instant::now();
+        let mut ready = shared.lock();
+        ready.ordered.push((id.clone(), base));
+        shared.changed.notify_all();
+        loop {
+            if let Some(made) = ready.delivered.remove(id) {
+                return made;
+            }
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let is_waiting = ready.ordered.iter().any(|(ordered, _)| ordered == id);
+            if left.is_zero() && is_waiting {
+                ready.ordered.retain(|(ordered, _)| ordered != id);
+                return Err(SlotError::Make("none was made in time".into()));
+            }
+            // One that is being made is waited for: it comes, or fails.
+            let nap = left.max(Duration::from_millis(100));
+            ready = shared.changed.wait_timeout(ready, nap).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Whether this is the id of a slot, so that what the host has by that name is ours.
     #[must_use]
     pub fn knows(&self, id: &SandboxId) -> bool {
@@ -232,6 +258,11 @@ impl Shared {
 
     fn refill(&self, mut namespaces: NamespaceMaker) {
         while self.wait_for_need() {
+            let ordered = self.lock().ordered.pop();
+            if let Some((id, base)) = ordered {
+                self.deliver(&namespaces, id, base);
+                continue;
+            }
             let id = SandboxId::random();
             self.lock().ids.insert(id.clone());
             match self.maker.make(&namespaces, &id) {
@@ -251,11 +282,21 @@ impl Shared {
         }
     }
 
+    /// The range is the caller's, whether this fails or not.
+    fn deliver(&self, namespaces: &NamespaceMaker, id: SandboxId, base: u32) {
+        let made = self.maker.make_in(namespaces, &id, base);
+        if made.is_err() {
+            self.maker.take_down(&id);
+        }
+        self.lock().delivered.insert(id, made);
+        self.changed.notify_all();
+    }
+
     /// False at the end. After a failure the next try waits for the next create, which then hears of it.
     fn wait_for_need(&self) -> bool {
         let enough = |ready: &mut Ready| {
             let tried = ready.failure.is_some() && ready.waiting == 0;
-            !ready.closed && (ready.slots.len() >= self.target || tried)
+            !ready.closed && ready.ordered.is_empty() && (ready.slots.len() >= self.target || tried)
         };
         let mut ready = self.changed.wait_while(self.lock(), enough).unwrap_or_else(PoisonError::into_inner);
         while let Some(rest) = ready.rest(self.target) {
@@ -308,13 +349,17 @@ impl SlotMaker {
 
     /// Removes what a slot has. What cannot be removed now is swept by the next daemon.
     fn unmake(&self, id: &SandboxId, base: u32) {
+        self.take_down(id);
+        self.ranges.release(base);
+    }
+
+    fn take_down(&self, id: &SandboxId) {
         let removed = self.cgroups.kill(id).and_then(|()| self.cgroups.remove(id)).map_err(SlotError::from);
         let forgotten = self.launcher.forget(id).map_err(SlotError::from);
         if let Err(error) = removed.and(forgotten) {
             tracing::error!(%error, sandbox.id = %id, "taking apart a prepared sandbox failed");
         }
         self.network.detach(id);
-        self.ranges.release(base);
     }
 }
 

@@ -23,6 +23,8 @@ pub struct StartReport {
     pub lost: usize,
     pub rebooted: usize,
     pub unmade: usize,
+    /// Their images are being fetched again.
+    pub fetching: usize,
     pub expired: usize,
     pub kept: usize,
     /// Records that could not be believed; what they described was swept.
@@ -46,16 +48,19 @@ pub(super) enum Plan {
     Reboot,
     /// It was being made, and nobody was told of it.
     Unmake,
+    /// Its image was being fetched: go on with that.
+    Fetch,
     /// It has ended: finish cleaning up.
     Settle,
 }
 
-pub(super) fn plan(state: &State, same_boot: bool, now: Now) -> Plan {
+pub(super) fn plan(state: &State, fetches: bool, same_boot: bool, now: Now) -> Plan {
     let due = state.expiry.is_some_and(|expiry| !expiry.provisional && expiry::is_due(expiry.deadline, now));
     match state.phase() {
         _ if state.removed => Plan::Settle,
         _ if due => Plan::Expire,
         Phase::Terminated | Phase::Failed | Phase::Stopping => Plan::Settle,
+        Phase::Pending if fetches => Plan::Fetch,
         _ if !same_boot => Plan::Reboot,
         Phase::Pending => Plan::Unmake,
         Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming => Plan::Adopt,
@@ -106,6 +111,7 @@ impl StartReport {
             Fate::Lost => &mut self.lost,
             Fate::Rebooted => &mut self.rebooted,
             Fate::Unmade => &mut self.unmade,
+            Fate::Fetching => &mut self.fetching,
             Fate::Expired => &mut self.expired,
             Fate::Kept => &mut self.kept,
         };

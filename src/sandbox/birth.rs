@@ -16,7 +16,7 @@ use crate::model::{SandboxId, SandboxSpec, with_causes};
 pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, fetch: Option<Fetch>, asker: oneshot::Sender<Answer>) {
     let (inner, outer) = (Arc::clone(inner), tracing::Span::current());
     let task = async move {
-        match record(&inner, spec, fetch.is_some()).await {
+        match record(&inner, spec, fetch.as_ref()).await {
             Ok((id, mut driver)) => {
                 let span = tracing::info_span!("sandbox", sandbox.id = %id);
                 let inner = Arc::downgrade(&{ inner });
@@ -37,13 +37,13 @@ pub(super) fn begin(inner: &Arc<Inner>, spec: SandboxSpec, fetch: Option<Fetch>,
 }
 
 /// Takes an id with its range and writes the record, before anything of the sandbox's own is made.
-async fn record(inner: &Inner, spec: SandboxSpec, fetches: bool) -> Result<(SandboxId, Driver), Denial> {
+async fn record(inner: &Inner, spec: SandboxSpec, fetch: Option<&Fetch>) -> Result<(SandboxId, Driver), Denial> {
     let shared = &inner.shared;
     let Reservation { id, base } = shared.host.reserve().await?;
     let context = Context { now: inner.now(), config: &shared.config, timeout: spec.timeout };
     let state = State::new(context);
-    let state = if fetches { state.fetching(&spec.image) } else { state };
-    let facts = facts(inner, id.clone(), spec, base, context);
+    let state = if fetch.is_some() { state.fetching(&spec.image) } else { state };
+    let facts = Facts { fetching: fetch.map(Fetch::noted), ..facts(inner, id.clone(), spec, base, context) };
     if let Err(error) = shared.store.insert(&facts.record(&state)) {
         shared.host.release(base);
         return Err(Denial::Store(with_causes(&error)));
@@ -53,5 +53,6 @@ async fn record(inner: &Inner, spec: SandboxSpec, fetches: bool) -> Result<(Sand
 
 fn facts(inner: &Inner, id: SandboxId, spec: SandboxSpec, base: IdBase, context: Context<'_>) -> Facts {
     let boot_id = inner.shared.host.boot_id().to_owned();
-    Facts { id, spec, created_unix_micros: context.now.unix_micros(), base: Some(base), boot_id, proof: None }
+    let created_unix_micros = context.now.unix_micros();
+    Facts { id, spec, created_unix_micros, base: Some(base), boot_id, proof: None, fetching: None }
 }

@@ -23,7 +23,7 @@ use checkpoint::Checkpointer;
 
 pub use error::StoreError;
 pub use quarantine::{Loaded, Quarantined};
-pub use records::{Deadline, Expiry, Record};
+pub use records::{Deadline, Expiry, Fetching, Record};
 
 /// The record store: `Send + Sync`, shared by everyone who writes.
 #[derive(Debug)]

@@ -33,6 +33,17 @@ pub struct Record {
     /// When the record of a removed sandbox goes.
     pub forget: Option<Deadline>,
     pub history: History,
+    /// There while the image of a sandbox that is Pending is being fetched.
+    pub fetching: Option<Fetching>,
+}
+
+/// How an image is being fetched, so that the next daemon can go on with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetching {
+    /// The request's own pull policy.
+    pub policy: Option<String>,
+    /// It is fetched with credentials of the request, which are kept nowhere.
+    pub with_credentials: bool,
 }
 
 /// A point in time on two clocks.
@@ -74,6 +85,8 @@ struct Body {
     spec: SpecBody,
     #[serde(default)]
     history: History,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fetching: Option<Fetching>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -160,6 +173,7 @@ impl From<&Record> for Body {
             status: status.into(),
             spec: spec.into(),
             history: record.history.clone(),
+            fetching: record.fetching.clone(),
         }
     }
 }
@@ -180,6 +194,7 @@ impl From<Body> for Record {
             cleaned: body.cleaned,
             forget: body.forget,
             history: body.history,
+            fetching: body.fetching,
         }
     }
 }

@@ -70,6 +70,7 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
         cleaned: true,
         forget: Some(deadline),
         history: remembered(),
+        fetching: None,
     }
 }
 

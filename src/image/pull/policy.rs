@@ -17,6 +17,18 @@ pub enum Policy {
     Never,
 }
 
+impl Policy {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
 impl FromStr for Policy {
     type Err = &'static str;
 

@@ -8,7 +8,7 @@ use crate::model::Reason;
 use crate::sandbox::adoption::{self, Plan};
 use crate::sandbox::expiry;
 use crate::sandbox::machine::{Request, Work};
-use crate::sandbox::{HostError, Launched};
+use crate::sandbox::{Fetch, HostError, Launched};
 
 /// What became of a recorded sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(in crate::sandbox) enum Fate {
     Rebooted,
     /// It was being made when the daemon ended.
     Unmade,
+    /// Its image is being fetched, anew.
+    Fetching,
     /// Its time was up meanwhile.
     Expired,
     /// It had ended, or was on its way out.
@@ -34,10 +36,11 @@ impl Driver {
         if !same_boot {
             self.rebase();
         }
-        let fate = match adoption::plan(&self.state, same_boot, self.now()) {
+        let fate = match adoption::plan(&self.state, self.facts.fetching.is_some(), same_boot, self.now()) {
             Plan::Expire => self.conclude(Request::Expire, Fate::Expired),
             Plan::Reboot => self.conclude(Request::Rebooted, Fate::Rebooted),
             Plan::Unmake => self.conclude(Request::Unmade, Fate::Unmade),
+            Plan::Fetch => self.fetch_again().await,
             Plan::Settle => self.conclude(Request::Settle, Fate::Kept),
             Plan::Adopt => self.reach().await,
         };
@@ -61,6 +64,29 @@ impl Driver {
         fate
     }
 
+    /// What was prepared for it went with the daemon that did; its id and range are its own still.
+    async fn fetch_again(&mut self) -> Fate {
+        let host = Arc::clone(&self.shared.host);
+        let (Some(base), Some(noted)) = (self.facts.base, &self.facts.fetching) else {
+            return self.conclude(Request::Unmade, Fate::Unmade);
+        };
+        let fetch = Fetch::again(noted);
+        if host.stop(&self.facts.id, base).await.is_err() {
+            return self.conclude(Request::Unmade, Fate::Unmade);
+        }
+        self.conclude(Request::Refetch, Fate::Fetching);
+        match fetch {
+            Some(fetch) => self.begin_to_fetch(fetch),
+            None => {
+                let message = "the daemon was restarted while it pulled the image with the credentials of the request, which \
+                               it keeps nowhere: create the sandbox again";
+                let error = HostError { reason: Reason::ImagePullFailed, message: message.to_owned() };
+                self.conclude(Request::FetchFailed(error), Fate::Unmade);
+            }
+        }
+        Fate::Fetching
+    }
+
     async fn reach(&mut self) -> Fate {
         let launched = match self.find().await {
             Ok(launched) => launched,
@@ -79,9 +105,9 @@ impl Driver {
         Arc::clone(&self.shared.host).adopt(&self.facts.id, base, proof).await
     }
 
-    /// Waits for the work in flight and what follows from it, but not for second attempts.
+    /// Waits for the work in flight and what follows from it, but not for second attempts, nor for an image.
     async fn work_off(&mut self) {
-        while self.work.is_some() && self.state.work != Some(Work::Rest) {
+        while self.work.is_some() && !matches!(self.state.work, Some(Work::Rest | Work::Fetch)) {
             let outcome = finished(&mut self.work).await;
             self.happened(outcome);
         }

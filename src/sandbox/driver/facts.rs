@@ -3,9 +3,9 @@
 use crate::model::{SandboxId, SandboxSpec};
 use crate::sandbox::IdBase;
 use crate::sandbox::expiry;
-use crate::sandbox::machine::State;
+use crate::sandbox::machine::{State, Work};
 use crate::sandbox::snapshot::{Sandbox, Snapshot};
-use crate::store::Record;
+use crate::store::{Fetching, Record};
 
 /// Facts that no request decides about.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub(in crate::sandbox) struct Facts {
     pub base: Option<IdBase>,
     pub boot_id: String,
     pub proof: Option<String>,
+    /// How its image is, or was, fetched.
+    pub fetching: Option<Fetching>,
 }
 
 impl Facts {
@@ -34,6 +36,7 @@ impl Facts {
             cleaned: state.cleaned,
             forget: state.forget,
             history: state.history.clone(),
+            fetching: self.fetching.clone().filter(|_| state.work == Some(Work::Fetch)),
         }
     }
 
@@ -64,6 +67,7 @@ pub(in crate::sandbox) fn take_apart(record: Record) -> (Facts, State) {
         base: record.id_base,
         boot_id: record.boot_id,
         proof: record.proof,
+        fetching: record.fetching,
     };
     let state = State {
         status: record.status,

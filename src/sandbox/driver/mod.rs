@@ -124,11 +124,15 @@ impl Driver {
 
     /// Starts to fetch the image of a sandbox whose record is written. `asker` hears at once that it is Pending.
     pub fn fetch(&mut self, fetch: Fetch, asker: oneshot::Sender<Answer>) {
+        self.begin_to_fetch(fetch);
+        // A caller that went away finds it in the list.
+        asker.send(Ok(self.facts.snapshot(&self.state).sandbox)).ok();
+    }
+
+    fn begin_to_fetch(&mut self, fetch: Fetch) {
         let (tell, news) = watch::channel(String::new());
         self.news = Some(news);
         self.work = Some(work::fetch(Arc::clone(&self.shared.host), &self.facts, fetch, tell));
-        // A caller that went away finds it in the list.
-        asker.send(Ok(self.facts.snapshot(&self.state).sandbox)).ok();
     }
 
     async fn run(&mut self) -> Finish {

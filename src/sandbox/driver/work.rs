@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::model::Reason;
 use crate::sandbox::machine::{Effect, Request};
-use crate::sandbox::{Fetch, Host, HostError, Launched};
+use crate::sandbox::{Fetch, Host, HostError, Launched, Presence};
 
 use super::facts::Facts;
 
@@ -39,6 +39,10 @@ pub(super) fn launch(host: Arc<dyn Host>, facts: &Facts) -> InFlight {
 pub(super) fn fetch(host: Arc<dyn Host>, facts: &Facts, fetch: Fetch, tell: watch::Sender<String>) -> InFlight {
     let (id, image) = (facts.id.clone(), facts.spec.image.clone());
     Box::pin(async move {
+        // After a restart it may have come meanwhile.
+        if matches!(host.check_image(&image, &fetch).await, Ok(Presence::Here)) {
+            return done(Request::Fetched);
+        }
         let fetched = host.fetch_image(&id, &image, fetch, tell).await;
         done(either(fetched, Request::Fetched, Request::FetchFailed))
     })

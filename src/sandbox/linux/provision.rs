@@ -32,7 +32,12 @@ pub struct Born {
 /// Image, directory, root, limits, order to start: each step's resources are named by the recorded id, so what fails
 /// half-way is removed by `remove` like everything else.
 pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
-    let slot = inner.reserved().remove(&base).ok_or_else(|| internal("take the reserved slot: there is none"))?;
+    let reserved = inner.reserved().remove(&base);
+    let slot = match reserved {
+        Some(slot) => slot,
+        // It was recorded by an earlier daemon, whose slots are gone.
+        None => inner.slots.take_with(id, base).map_err(|error| failed(Reason::StartFailed, &error))?,
+    };
     inner.slots.used(id);
     let image = match inner.images.held(id.as_str()) {
         Some(fetched) => fetched,

@@ -23,6 +23,7 @@ pub(super) fn decide(state: &State, request: &Request, context: Context<'_>) -> 
             let message = "the daemon restarted while the sandbox was being made".to_owned();
             events::fail(state, Reason::StartFailed, message, context)
         }
+        Request::Refetch if state.phase() == Phase::Pending => accept(state.clone().doing(Some(Work::Fetch)), None),
         Request::Settle => events::clean(state),
         _ => Decision::Ignore,
     }

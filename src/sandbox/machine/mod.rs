@@ -98,6 +98,8 @@ pub enum Request {
     Rebooted,
     /// The daemon died while the sandbox was being made.
     Unmade,
+    /// The daemon died while the image was being fetched, which begins anew.
+    Refetch,
     /// Go on with whatever clean-up is left.
     Settle,
 }
@@ -158,9 +160,12 @@ pub fn decide(state: &State, request: &Request, context: Context<'_>) -> Decisio
         | Request::Patch
         | Request::Signal(_)
         | Request::Delete => calls::decide(state, request, context),
-        Request::Found { .. } | Request::Lost(_) | Request::Rebooted | Request::Unmade | Request::Settle => {
-            found::decide(state, request, context)
-        }
+        Request::Found { .. }
+        | Request::Lost(_)
+        | Request::Rebooted
+        | Request::Unmade
+        | Request::Refetch
+        | Request::Settle => found::decide(state, request, context),
         _ => events::decide(state, request, context),
     }
 }

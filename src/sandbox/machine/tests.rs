@@ -106,6 +106,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("lost", Request::Lost("no process".to_owned())),
         ("rebooted", Request::Rebooted),
         ("unmade", Request::Unmade),
+        ("refetch", Request::Refetch),
         ("settle", Request::Settle),
     ]
 }
