@@ -6,9 +6,10 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bivouac::image::{Image, ImageError, ImageStore, NoProgress, Source, UnpackLimits};
+use bivouac::image::{Image, ImageError, ImageStore, KeepPolicy, MinFree, NoProgress, Room, Source, UnpackLimits};
+use chrono::{TimeDelta, Utc};
 use image_support::Fixture;
 use image_support::layout::Layout;
 use image_support::tar::Tar;
@@ -223,5 +224,106 @@ fn imports_at_once_do_not_disturb_each_other() {
     for image in store.list() {
         store.remove(&image.name).unwrap();
     }
+    fixture.assert_empty();
+}
+
+fn keep(store: &ImageStore, policy: &KeepPolicy, now: chrono::DateTime<Utc>, free: u64) -> Vec<String> {
+    let removed = store.keep_on(policy, now, &|| Ok(Room { free, total: 1000 }));
+    removed.into_iter().map(|image| image.name).collect()
+}
+
+#[test]
+fn what_nobody_uses_goes_by_the_policy() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    for name in ["held", "unused", "bivouac/base"] {
+        import(store, name, name);
+    }
+    store.find_and_hold("held", "sandbox").unwrap();
+    let policy = KeepPolicy { unused_for: Some(Duration::from_secs(3600)), min_free: None };
+    let now = Utc::now();
+    assert!(keep(store, &policy, now + TimeDelta::minutes(59), 0).is_empty());
+    assert_eq!(keep(store, &policy, now + TimeDelta::minutes(61), 0), ["unused:latest"]);
+    assert!(keep(store, &KeepPolicy::default(), now + TimeDelta::days(999), 0).is_empty());
+    store.release("sandbox");
+    assert_eq!(keep(store, &policy, now + TimeDelta::minutes(61), 0), ["held:latest"]);
+    assert_eq!(store.list().len(), 1);
+}
+
+#[test]
+fn a_full_disk_costs_what_was_out_of_use_for_longest() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    for name in ["a", "b", "c", "d"] {
+        import(store, name, &name.repeat(100));
+    }
+    for name in ["d", "b", "a", "c"] {
+        store.touch(&store.find(name).unwrap());
+    }
+    store.find_and_hold("d", "sandbox").unwrap();
+    let policy = KeepPolicy { unused_for: None, min_free: Some(MinFree::Percent(10)) };
+    let soon = Utc::now() + TimeDelta::minutes(2);
+    assert!(keep(store, &policy, soon, 100).is_empty(), "there is room enough");
+    assert!(keep(store, &policy, Utc::now(), 0).is_empty(), "all were used a moment ago");
+    assert_eq!(keep(store, &policy, soon, 99), ["b:latest"], "one byte is missing");
+    let policy = KeepPolicy { min_free: Some(MinFree::Bytes(150)), ..policy };
+    assert_eq!(keep(store, &policy, soon, 0), ["a:latest", "c:latest"]);
+    assert!(keep(store, &policy, soon, 0).is_empty(), "what is held stays");
+    assert_eq!((layers(store), store.list().len()), (1, 1));
+}
+
+#[test]
+fn when_an_image_was_used_outlives_the_daemon() {
+    let fixture = Fixture::new();
+    import(&fixture.store, "old", "old");
+    let old = Utc::now() - TimeDelta::days(3);
+    let file = fixture.path("images/uses.json");
+    // As a daemon of three days ago left it.
+    fs::write(&file, serde_json::json!({"old:latest": old, "gone:latest": old}).to_string()).unwrap();
+    let records = fixture.path("images/records");
+    let record = fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
+    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    document["image"]["imported_at"] = serde_json::json!(old);
+    fs::write(&record, document.to_string()).unwrap();
+    let policy = KeepPolicy { unused_for: Some(Duration::from_secs(86_400)), min_free: None };
+    assert_eq!(keep(&reopen(&fixture), &policy, Utc::now(), 0), ["old:latest"]);
+
+    // A use is noted; what cannot be read is none.
+    let store = &fixture.store;
+    import(store, "new", "new");
+    store.find_and_hold("new", "sandbox").unwrap();
+    store.save_uses();
+    assert!(fs::read_to_string(&file).unwrap().contains("new:latest"));
+    fs::write(&file, "{").unwrap();
+    assert!(keep(&reopen(&fixture), &policy, Utc::now(), 0).is_empty());
+}
+
+#[test]
+fn what_is_taken_never_goes() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let policy = KeepPolicy { unused_for: Some(Duration::from_nanos(1)), min_free: Some(MinFree::Bytes(u64::MAX)) };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                keep(store, &policy, Utc::now() + TimeDelta::minutes(2), 0);
+            }
+        });
+        let mut held = 0;
+        for round in 0..200 {
+            import(store, "x", "x");
+            let Ok(image) = store.find_and_hold("x", "sandbox") else { continue };
+            held += 1;
+            for _ in 0..20 {
+                let file = store.layers_dir().join(&image.layers[0].dir).join("f");
+                assert_eq!(fs::read_to_string(file).unwrap(), "x", "round {round}");
+            }
+            store.release("sandbox");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(held > 10, "the image was taken {held} times only");
+    });
+    drop(keep(store, &policy, Utc::now() + TimeDelta::minutes(2), 0));
     fixture.assert_empty();
 }

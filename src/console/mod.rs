@@ -36,6 +36,7 @@ mod wire;
 
 pub use address::{Address, InvalidAddress};
 pub use client::{Call, Client};
+pub use duration::parse as parse_duration;
 pub use failure::Failure;
 pub use find::id as find_id;
 pub use remote::Remote;

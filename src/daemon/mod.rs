@@ -5,6 +5,7 @@
 mod base;
 mod config;
 mod failure;
+mod keep;
 mod listen;
 mod lock;
 mod logging;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::keep::keep;
 use super::listen::Listener;
 use super::lock::DirLock;
 use super::parts::{self, Parts};
@@ -83,11 +84,13 @@ async fn serve_until(
     let (end, ended) = watch::channel(false);
     let serving: JoinSet<()> = doors.into_iter().map(|door| serve(door, ended.clone())).collect();
     info!("ready");
+    let keeping = tokio::spawn(keep(Arc::clone(&parts.images), config.keep_images, end.subscribe()));
     let signal = stop.await;
     info!(signal, "stopping; the sandboxes stay as they are");
     end.send_replace(true);
     drop(serving.join_all().await);
     sandboxes.shutdown().await;
+    drop(keeping.await);
     Ok(())
 }
 

@@ -41,4 +41,4 @@ pub use record::{Image, Layer};
 pub use reference::Reference;
 pub use registry::{Credentials, Patience, RegistryConfig, RegistryFailure};
 pub use source::Source;
-pub use store::{ImageStore, Verdict, Verified};
+pub use store::{ImageStore, KeepPolicy, MinFree, Room, Verdict, Verified};

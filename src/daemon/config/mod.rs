@@ -1,5 +1,6 @@
 //! The configuration: flags before environment before file before defaults, and every problem told at once.
 
+mod images;
 mod limits;
 mod network;
 mod reader;
@@ -23,7 +24,7 @@ use crate::api::PROXY_TIMEOUT;
 use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
-use crate::image::{Policy, RegistryConfig};
+use crate::image::{KeepPolicy, Policy, RegistryConfig};
 use crate::model::{Limits, parse_memory, with_causes};
 use crate::network::NetworkConfig;
 use crate::sandbox::LifecycleConfig;
@@ -70,6 +71,8 @@ pub struct Config {
     pub default_limits: Limits,
     pub unenforceable: Unenforceable,
     pub registries: RegistryConfig,
+    /// Which images stay when nobody removes any.
+    pub keep_images: KeepPolicy,
     /// When a create fetches its image.
     pub pull_policy: Policy,
     /// What is kept of a sandbox's output.
@@ -154,6 +157,7 @@ impl Config {
             lifecycle: LifecycleConfig { max_limits, ..lifecycle(from) },
             unenforceable: from.parsed("limits.unenforceable", limits::unenforceable).unwrap_or_default(),
             registries: registries::read(from),
+            keep_images: images::read(from),
             pull_policy: registries::policy(from),
             log_bytes: from.parsed("logs.max_bytes", log_bytes).unwrap_or(16 << 20),
             listen,

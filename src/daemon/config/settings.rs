@@ -68,6 +68,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("registries.ca_files", Kind::List),
     setting("registries.auth_files", Kind::List),
     setting("registries.pull_policy", Kind::Text),
+    setting("images.unused_for", Kind::Text),
+    setting("images.min_free", Kind::Text),
     setting("proxy.open_ports", Kind::Switch),
     setting("proxy.timeout_seconds", Kind::Number),
     setting("network.mode", Kind::Text),

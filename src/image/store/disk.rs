@@ -52,7 +52,7 @@ impl ImageStore {
         unlinked.map_err(|error| ImageError::io(format!("make {}", path.display()), error))
     }
 
-    fn scratch_path(&self) -> PathBuf {
+    pub(super) fn scratch_path(&self) -> PathBuf {
         self.dir.join(TMP).join(uuid::Uuid::new_v4().simple().to_string())
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/layers/<diff_id>/   an unpacked layer, complete: it got here by rename
 //! <dir>/records/<..>.json   an image; written to tmp/ first, then renamed
+//! <dir>/uses.json           when images were used last
 //! <dir>/tmp/                whatever is half made; emptied when the store is opened
 //! <dir>/quarantine/         records that could not be read, and layers that were found damaged
 //! ```
@@ -13,12 +14,14 @@
 mod disk;
 mod hold;
 mod index;
+mod keep;
 mod open;
 mod publish;
 mod remove;
 mod usage;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -27,6 +30,7 @@ use chrono::{DateTime, Utc};
 pub(super) use self::disk::Scratch;
 use self::index::Index;
 pub(super) use self::publish::Pins;
+pub use self::keep::{KeepPolicy, MinFree, Room};
 pub use self::verify::{Verdict, Verified};
 use super::{Image, ImageError, UnpackLimits};
 
@@ -37,6 +41,8 @@ pub struct ImageStore {
     layers: PathBuf,
     limits: UnpackLimits,
     opened_at: DateTime<Utc>,
+    /// What is in the file of the last uses.
+    saved_uses: Mutex<BTreeMap<String, DateTime<Utc>>>,
     /// Held for moments only, never over a call that waits for the disk.
     index: RwLock<Index>,
     /// Held over every change on the disk below `layers/` and `records/`; taken before `index`.

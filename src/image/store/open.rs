@@ -10,6 +10,7 @@ use chrono::Utc;
 use super::ImageStore;
 use super::disk::{LAYERS, QUARANTINE, RECORDS, TMP, private_dir, remove_any};
 use super::index::Index;
+use super::keep::load_uses;
 use super::verify::set_aside_layers;
 use crate::image::record::{Record, VERSION};
 use crate::image::{Digest, Image, ImageError, Reference, UnpackLimits};
@@ -47,8 +48,18 @@ impl ImageStore {
         if all_read {
             sweep(&layers, |name| !index.layers.contains_key(name))?;
         }
-        let opened_at = Utc::now();
-        Ok(Self { dir: dir.to_owned(), layers, limits, opened_at, index: RwLock::new(index), changes: Mutex::new(()) })
+        let uses = load_uses(dir);
+        index.used = uses.iter().map(|(name, time)| (name.clone(), *time)).collect();
+        index.used.retain(|name, _| index.named.values().any(|image| image.name == *name));
+        Ok(Self {
+            dir: dir.to_owned(),
+            layers,
+            limits,
+            opened_at: Utc::now(),
+            saved_uses: Mutex::new(uses),
+            index: RwLock::new(index),
+            changes: Mutex::new(()),
+        })
     }
 }
 

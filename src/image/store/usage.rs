@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::ImageStore;
+use super::index::Index;
 use crate::image::{Image, ImageError};
 
 impl ImageStore {
@@ -16,19 +17,14 @@ impl ImageStore {
         image.layers.iter().filter(|layer| is_shared(&layer.dir)).map(|layer| layer.size).sum()
     }
 
-    /// Removes the images that have not been used since `before`, and that nobody holds. Uses before this store was opened are not
-    /// known: then its opening counts, so that a restart spares images rather than costs them.
+    /// Removes the images that have not been used since `before`, and that nobody holds. A use that is not known counts as the
+    /// opening of this store, so that a restart spares images rather than costs them.
     pub fn prune_unused(&self, before: DateTime<Utc>) -> Vec<Image> {
-        let unused = |image: &Image| {
-            let used = self.read().used.get(&image.name).copied();
-            image.imported_at.max(used.unwrap_or(self.opened_at)) < before
-        };
-        // What is built in stays: it is what runs when nothing else is there.
-        let may_go = |image: &Image| !image.name.is_empty() && !image.name.starts_with("bivouac/");
+        let unused = |image: &Image| self.last_use(&self.read(), image) < before;
         let candidates = self.list().into_iter().filter(|image| may_go(image) && unused(image));
         let mut removed = Vec::new();
         for image in candidates {
-            match self.remove_if(&image.name, |index| index.used.get(&image.name).is_none_or(|used| *used < before)) {
+            match self.remove_if(&image.name, |index| self.last_use(index, &image) < before) {
                 Ok(()) => removed.push(Image::clone(&image)),
                 // Somebody took it meanwhile, or another removed it.
                 Err(ImageError::InUse { .. } | ImageError::NotFound { .. }) => {}
@@ -41,4 +37,13 @@ impl ImageStore {
         }
         removed
     }
+
+    pub(super) fn last_use(&self, index: &Index, image: &Image) -> DateTime<Utc> {
+        image.imported_at.max(index.used.get(&image.name).copied().unwrap_or(self.opened_at))
+    }
+}
+
+/// What is built in stays: it is what runs when nothing else is there. What has no name goes with its last holder.
+pub(super) fn may_go(image: &Image) -> bool {
+    !image.name.is_empty() && !image.name.starts_with("bivouac/")
 }

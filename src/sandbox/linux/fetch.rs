@@ -12,7 +12,11 @@ impl Inner {
     pub(super) fn presence(&self, image: &str, fetch: &Fetch) -> Result<Presence, HostError> {
         let found = self.images.find(image);
         match (fetch.policy.unwrap_or(self.config.pull_policy), found) {
-            (Policy::Missing | Policy::Never, Ok(_)) => Ok(Presence::Here),
+            (Policy::Missing | Policy::Never, Ok(image)) => {
+                // Until it is held, a policy must not find that nobody uses it.
+                self.images.touch(&image);
+                Ok(Presence::Here)
+            }
             (Policy::Always, _)
             | (Policy::Missing, Err(ImageError::NotFound { .. } | ImageError::Damaged { pulled: true, .. })) => {
                 // What is no name is found out before anything is recorded.
