@@ -414,9 +414,18 @@ fn compressed_data_that_is_not_whole() {
 #[test]
 fn a_window_of_gigabytes_is_refused() {
     let fixture = Fixture::new();
-    let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
-    encoder.window_log(28).unwrap();
-    std::io::Write::write_all(&mut encoder, &Tar::new().file("f", "x").end()).unwrap();
-    let error = fixture.refuse(&encoder.finish().unwrap());
-    assert!(error.contains("decompressed") || error.contains("checksum"), "{error}");
+    let with_window = |log| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(log).unwrap();
+        std::io::Write::write_all(&mut encoder, &Tar::new().file("f", "x").end()).unwrap();
+        encoder.finish().unwrap()
+    };
+    for log in [26, 27] {
+        let error = fixture.refuse(&with_window(log));
+        assert!(error.contains("32 MiB are allowed"), "{error}");
+    }
+    // A small frame first does not let a large one in.
+    let second = [with_window(20), with_window(25)].concat();
+    assert!(fixture.refuse(&second).contains("decompressed"));
+    assert!(fixture.import(&with_window(25)).is_ok());
 }

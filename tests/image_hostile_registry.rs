@@ -356,12 +356,7 @@ async fn a_hundred_callers_pull_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_nobody_waits_for_stops() {
-    let served = served();
-    let drips = Server::start(move |asked| match served.is_layer(asked) {
-        true => Reply::new(200, &served.layer[..5000]).dripping(served.layer.len() as u64),
-        false => served.answer(asked),
-    });
-    let server = drips.await;
+    let server = drips().await;
     let fixture = Fixture::with(|config| config.patience.trickle = 1);
     let request = bivouac::image::PullRequest { image: format!("{}/x:1", server.host()), credentials: None };
     let (first, second) = (fixture.puller.pull(&request).unwrap(), fixture.puller.pull(&request).unwrap());
@@ -373,11 +368,65 @@ async fn a_pull_that_nobody_waits_for_stops() {
     drop(first);
     assert!(!second.state().is_over());
     drop(second);
+    nothing_half_made(&fixture);
+    fixture.assert_empty();
+}
+
+/// A registry whose layer never comes to an end.
+async fn drips() -> Server {
+    let served = served();
+    Server::start(move |asked| match served.is_layer(asked) {
+        true => Reply::new(200, &served.layer[..5000]).dripping(served.layer.len() as u64),
+        false => served.answer(asked),
+    })
+    .await
+}
+
+fn nothing_half_made(fixture: &Fixture) {
     let tmp = fixture.dir.path().join("images/tmp");
     let over = || match std::fs::read_dir(&tmp).unwrap().count() {
         0 => Ok(()),
         count => Err(format!("{count} things are half made")),
     };
-    tokio::task::block_in_place(|| until("the pull has stopped", over));
-    fixture.assert_empty();
+    tokio::task::block_in_place(|| until("the pulls have stopped", over));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_registries_do_not_hold_up_the_others() {
+    let slow = [drips().await, drips().await, drips().await];
+    let fixture = Fixture::with(|config| config.patience.trickle = 1);
+    let mut pulls = Vec::new();
+    for server in &slow {
+        for at in 0..40 {
+            let image = format!("{}/x{at}:1", server.host());
+            pulls.push(fixture.puller.pull(&bivouac::image::PullRequest { image, credentials: None }).unwrap());
+        }
+        let begun = || match server.asked().iter().any(|asked| asked.path.contains("/blobs/")) {
+            true => Ok(()),
+            false => Err("no blob was asked for".to_owned()),
+        };
+        tokio::task::block_in_place(|| until("its share of turns is taken", begun));
+    }
+    let quick = registry(|_, _| None).await;
+    let image = format!("{}/x:1", quick.host());
+    let pulled = tokio::time::timeout(std::time::Duration::from_secs(20), fixture.pull(&image));
+    pulled.await.expect("it waits for none of them").unwrap();
+    assert!(pulls.iter().all(|pull| !pull.state().is_over()));
+    drop(pulls);
+    nothing_half_made(&fixture);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_little_with_each_attempt_is_not_enough() {
+    let server = registry(|asked, served| {
+        let from = asked.header("range").and_then(|range| range[6..].trim_end_matches('-').parse::<usize>().ok());
+        let (from, size) = (from.unwrap_or(0), served.layer.len());
+        let part = Reply::new(if from == 0 { 200 } else { 206 }, &served.layer[from..from + 500]);
+        let range = format!("bytes {from}-{}/{size}", size - 1);
+        served.is_layer(asked).then(|| part.header("content-range", &range).length((size - from) as u64))
+    });
+    let (server, fixture) = (server.await, Fixture::new());
+    let text = fixture.refuse(&format!("{}/x:1", server.host())).await;
+    assert!(text.contains("broke off 3 times in a row"), "{text}");
+    assert_eq!(server.asked().iter().filter(|asked| asked.path.contains("/blobs/")).count(), 4);
 }

@@ -28,6 +28,7 @@ mod source;
 mod store;
 mod stream;
 mod tar;
+mod turns;
 mod unpack;
 
 pub use config::ImageConfig;

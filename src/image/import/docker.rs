@@ -73,5 +73,5 @@ fn job(container: &Container, path: &str, diff_id: Digest) -> Result<Job<'static
     let start = section.peek(4).map_err(|error| ImageError::from_read(error, &at))?;
     let compression = Compression::detect(&start).map_err(|problem| ImageError::bad(&at, problem))?;
     let size = section.len();
-    Ok(Job { at, diff_id: Some(diff_id), descriptor: None, raw: Box::new(section), compression, size })
+    Ok(Job { at, diff_id: Some(diff_id), descriptor: None, open: Box::new(|| Box::new(section)), compression, size })
 }

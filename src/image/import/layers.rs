@@ -12,9 +12,12 @@ use crate::image::stream::{self, Compression, Feed, Passed};
 use crate::image::unpack::{self, Unpacked};
 use crate::image::{Digest, ImageError, ImageStore, Layer, Progress};
 
-/// Each takes a thread that inflates and one that writes, and about 7 MiB (plus the window of a zstd frame). More than two, so
+/// Each takes a thread that inflates and one that writes, and about 3 MiB (plus the window of a zstd frame). More than two, so
 /// that one that waits for a registry does not keep the others waiting.
 const AT_ONCE: usize = 3;
+
+/// Gives the bytes of a layer when its time has come; may block until then.
+pub type Open<'a> = Box<dyn FnOnce() -> Box<dyn Read + Send + 'a> + Send + 'a>;
 
 /// A layer to be unpacked.
 pub struct Job<'a> {
@@ -24,7 +27,7 @@ pub struct Job<'a> {
     pub diff_id: Option<Digest>,
     /// What the manifest says that the blob is.
     pub descriptor: Option<(Digest, u64)>,
-    pub raw: Box<dyn Read + Send + 'a>,
+    pub open: Open<'a>,
     pub compression: Compression,
     /// Compressed bytes, for the progress.
     pub size: u64,
@@ -39,6 +42,8 @@ pub struct Done {
 /// What the layers of one import share.
 struct Shared<'s> {
     store: &'s ImageStore,
+    /// Whom the layers come from, for the sharing of memory.
+    from: &'s str,
     progress: &'s dyn Progress,
     count: usize,
     begun: AtomicUsize,
@@ -51,8 +56,9 @@ struct Shared<'s> {
     failed: AtomicBool,
 }
 
+/// `from` says whom the layers come from, so that nobody takes all the memory that there is for layers.
 pub fn unpack_all(
-    store: &ImageStore,
+    (store, from): (&ImageStore, &str),
     pins: &mut Pins<'_>,
     jobs: Vec<Job<'_>>,
     progress: &dyn Progress,
@@ -69,7 +75,7 @@ pub fn unpack_all(
             None => queue.push_back(job),
         }
     }
-    let fresh = unpack_queue(store, queue, order.len(), progress)?;
+    let fresh = unpack_queue((store, from), queue, order.len(), progress)?;
     for (_, layer) in &fresh {
         pins.pin(&layer.dir);
         known.insert(layer.dir.clone(), layer.clone());
@@ -84,13 +90,14 @@ pub fn unpack_all(
 }
 
 fn unpack_queue(
-    store: &ImageStore,
+    (store, from): (&ImageStore, &str),
     queue: VecDeque<Job<'_>>,
     of: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<(Scratch, Layer)>, ImageError> {
     let shared = Shared {
         store,
+        from,
         progress,
         count: queue.len(),
         begun: AtomicUsize::new(0),
@@ -147,12 +154,14 @@ impl Shared<'_> {
         let opened = File::open(scratch.path());
         let root = OwnedFd::from(opened.map_err(|error| ImageError::io("open a directory of the store", error))?);
         let on_read = |count| self.on_read(count);
+        let reserve = |window: u64| self.store.windows().ask(self.from, window.div_ceil(1 << 20)).blocking_recv().ok();
         let feed = Feed {
-            raw: job.raw,
+            raw: (job.open)(),
             compression: job.compression,
             limits: self.store.limits(),
             image_bytes: &self.image_bytes,
             on_read: &on_read,
+            reserve: &reserve,
         };
         let ((unpacked, tar), blob) = stream::run(feed, |tar| {
             let unpacked = unpack::unpack(&mut *tar, root, &job.at, self.store.limits())?;

@@ -19,6 +19,9 @@ use super::source::{self, Opened};
 use super::store::Pins;
 use super::{Digest, Image, ImageConfig, ImageError, ImageStore, Layer, Progress, Source};
 
+/// Whoever imports, as the one whom layers come from; no registry has this name.
+const FROM_DISK: &str = "";
+
 /// What the documents of an image say, verified against each other.
 struct Plan {
     /// Of the manifest, or of the config where there is no manifest.
@@ -84,7 +87,7 @@ impl ImageStore {
         progress: &dyn Progress,
     ) -> Result<(Plan, layers::Done), ImageError> {
         let jobs = std::mem::take(&mut plan.jobs);
-        let done = layers::unpack_all(self, pins, jobs, progress)?;
+        let done = layers::unpack_all((self, FROM_DISK), pins, jobs, progress)?;
         Ok((plan, done))
     }
 }

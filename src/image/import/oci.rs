@@ -89,7 +89,7 @@ fn job(container: &Container, descriptor: &Descriptor, diff_id: Digest) -> Resul
         at,
         diff_id: Some(diff_id),
         descriptor: Some((digest, size)),
-        raw: Box::new(section),
+        open: Box::new(|| Box::new(section)),
         compression: found,
         size,
     })

@@ -1,7 +1,6 @@
 //! An image whose documents and layers come from a registry. What they say is verified here as for a layout on disk; the
 //! fetching is the caller's.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use oci_spec::image::{ImageIndex, ImageManifest};
@@ -9,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::documents::{Kind, expected, json, kind_of, parse, parse_config};
+pub use super::layers::Open;
 use super::layers::{self, Job};
 use super::oci::{kind_of_config, said};
 use super::{Pins, Plan, choose, created};
@@ -90,38 +90,48 @@ pub fn read(
     Ok(Manifest::Image(Parts { digest, config: expected(manifest.config())?.0, layers }))
 }
 
+/// What the documents of an image say that its parts are.
+pub struct Described {
+    plan: Plan,
+    layers: Vec<(Blob, Digest)>,
+}
+
+/// Reads the config and holds it against the manifest.
+pub fn described(parts: Parts, config: &[u8], limits: &UnpackLimits) -> Result<Described, ImageError> {
+    let (document, diff_ids) = parse_config(config, parts.layers.len(), limits)?;
+    let plan = Plan {
+        digest: parts.digest,
+        id: parts.config,
+        config: ImageConfig::from_document(&document, limits)?,
+        architecture: document.architecture().to_string(),
+        created: created(&document),
+        jobs: Vec::new(),
+    };
+    Ok(Described { plan, layers: parts.layers.into_iter().zip(diff_ids).collect() })
+}
+
 impl ImageStore {
-    /// Brings in the image that `parts` and its config describe; `open` gives the bytes of a layer, and is asked only for those that
-    /// are not here. Blocks.
+    /// Brings in the image that was described; `open` gives the bytes of a layer, and is asked only for those that are not here.
+    /// Blocks.
     pub(in crate::image) fn bring_in(
         &self,
         name: &Reference,
         index: Option<Digest>,
-        (parts, config): (&Parts, &[u8]),
-        open: impl Fn(&Blob) -> Box<dyn Read + Send>,
+        Described { plan, layers }: Described,
+        open: impl Fn(&Blob) -> Open<'static>,
         progress: &dyn Progress,
     ) -> Result<Arc<Image>, ImageError> {
-        let limits = self.limits();
-        let (document, diff_ids) = parse_config(config, parts.layers.len(), limits)?;
-        let plan = Plan {
-            digest: parts.digest,
-            id: parts.config,
-            config: ImageConfig::from_document(&document, limits)?,
-            architecture: document.architecture().to_string(),
-            created: created(&document),
-            jobs: Vec::new(),
-        };
-        let job = |(blob, diff_id): (&Blob, Digest)| Job {
+        let job = |(blob, diff_id): (Blob, Digest)| Job {
             at: format!("layer {}", blob.digest),
             diff_id: Some(diff_id),
             descriptor: Some((blob.digest, blob.size)),
-            raw: open(blob),
+            open: open(&blob),
             compression: blob.compression,
             size: blob.size,
         };
-        let jobs = parts.layers.iter().zip(diff_ids).map(job).collect();
+        let jobs = layers.into_iter().map(job).collect();
         let mut pins = Pins::new(self);
-        let done = layers::unpack_all(self, &mut pins, jobs, progress)?;
+        let done = layers::unpack_all((self, name.host()), &mut pins, jobs, progress)?;
         progress.phase("writing to the disk");
         let image = plan.image(name.familiar(), &done.layers);
         let index_digest = index.map(|index| index.to_string());

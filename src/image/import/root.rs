@@ -19,11 +19,11 @@ pub fn import(
         at: "the root".into(),
         diff_id: None,
         descriptor: None,
-        raw: root.raw,
+        open: Box::new(|| root.raw),
         compression: root.compression,
         size: root.total,
     };
-    let done = layers::unpack_all(store, pins, vec![job], progress)?;
+    let done = layers::unpack_all((store, super::FROM_DISK), pins, vec![job], progress)?;
     let diff_ids: Vec<_> = done.layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let digest = digest(&config, &diff_ids);
     let architecture = super::choose::host_architecture().to_owned();

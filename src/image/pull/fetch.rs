@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use super::Inner;
 use super::state::{Fetched, PullState};
-use crate::image::import::remote::{self, INDEX_DEPTH, Manifest, Parts};
+use crate::image::import::remote::{self, Described, INDEX_DEPTH, Manifest, Open};
 use crate::image::registry::{BlobReader, Credentials, Document, Session, Wanted};
+use crate::image::turns::Turn;
 use crate::image::{Digest, Image, ImageError, Progress, Reference};
 
 /// Often enough for eyes.
@@ -19,11 +20,10 @@ const TELL: Duration = Duration::from_millis(100);
 type Tell = watch::Sender<PullState>;
 
 /// What the registry says that the image is.
-struct Described {
+struct Found {
     session: Arc<Session>,
     index: Option<Digest>,
-    parts: Parts,
-    config: Vec<u8>,
+    described: Described,
 }
 
 pub(super) async fn fetch(
@@ -33,32 +33,41 @@ pub(super) async fn fetch(
     stop: watch::Receiver<()>,
     tell: &Tell,
 ) -> Result<Arc<Image>, ImageError> {
-    // It is never closed; without a turn it would only be more at once.
-    let turn = Arc::clone(&inner.turns).acquire_owned().await.ok();
+    // It comes as long as there is a puller; without a turn it would only be more at once.
+    let turn = inner.pulls.ask(name.host(), 1).await.ok();
     tell.send_replace(PullState::Resolving);
-    let described = describe(inner, name, credentials).await?;
+    let found = describe(inner, name, credentials).await?;
     let (inner, name, told) = (Arc::clone(inner), name.clone(), tell.clone());
     let runtime = Handle::current();
     let bring_in = move || {
         let _turn = turn;
-        let Described { session, index, parts, config } = described;
+        let Found { session, index, described } = found;
         let progress = Teller::new(told);
-        let open = |blob: &remote::Blob| -> Box<dyn io::Read + Send> {
-            let (session, stop) = (Arc::clone(&session), stop.clone());
-            Box::new(BlobReader::new(session, runtime.clone(), stop, blob.digest, blob.size))
+        let open = |blob: &remote::Blob| -> Open<'static> {
+            let reader = BlobReader::new(Arc::clone(&session), runtime.clone(), stop.clone(), blob.digest, blob.size);
+            let (layers, host) = (inner.layers.clone(), name.host().to_owned());
+            Box::new(move || Box::new(Held { reader, _turn: layers.ask(&host, 1).blocking_recv().ok() }))
         };
-        inner.store.bring_in(&name, index, (&parts, &config), open, &progress)
+        inner.store.bring_in(&name, index, described, open, &progress)
     };
     let done = tokio::task::spawn_blocking(bring_in).await;
     done.unwrap_or_else(|fault| Err(ImageError::io("pull the image", io::Error::other(fault))))
 }
 
+/// A layer that has its turn.
+struct Held {
+    reader: BlobReader,
+    _turn: Option<Turn>,
+}
+
+impl io::Read for Held {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(into)
+    }
+}
+
 /// From the mirrors in their order, then from the registry; the last failure is what is told.
-async fn describe(
-    inner: &Arc<Inner>,
-    name: &Reference,
-    credentials: Option<Credentials>,
-) -> Result<Described, ImageError> {
+async fn describe(inner: &Arc<Inner>, name: &Reference, credentials: Option<Credentials>) -> Result<Found, ImageError> {
     for mirror in Session::mirrors(&inner.transport, name).await {
         let host = mirror.host();
         match describe_by(inner, name, mirror).await {
@@ -72,7 +81,7 @@ async fn describe(
     describe_by(inner, name, session).await
 }
 
-async fn describe_by(inner: &Arc<Inner>, name: &Reference, session: Session) -> Result<Described, ImageError> {
+async fn describe_by(inner: &Arc<Inner>, name: &Reference, session: Session) -> Result<Found, ImageError> {
     let limits = inner.store.limits();
     let mut wanted = match (name.digest(), name.tag()) {
         (Some(digest), _) => Wanted::Manifest(digest),
@@ -80,15 +89,16 @@ async fn describe_by(inner: &Arc<Inner>, name: &Reference, session: Session) -> 
     };
     let mut index = None;
     for _ in 0..=INDEX_DEPTH {
-        let Document { digest, bytes, media_type } = session.document(&wanted, limits.manifest_bytes).await?;
+        let Document { digest, bytes, media_type, .. } = session.document(&wanted, limits.manifest_bytes).await?;
         match remote::read(&bytes, digest, media_type.as_deref(), name, limits)? {
             Manifest::Index(next) => {
                 index = index.or(Some(digest));
                 wanted = Wanted::Manifest(next);
             }
             Manifest::Image(parts) => {
-                let config = session.document(&Wanted::Blob(parts.config), limits.config_bytes).await?.bytes;
-                return Ok(Described { session: Arc::new(session), index, parts, config });
+                let config = session.document(&Wanted::Blob(parts.config), limits.config_bytes).await?;
+                let described = remote::described(parts, &config.bytes, limits)?;
+                return Ok(Found { session: Arc::new(session), index, described });
             }
         }
     }

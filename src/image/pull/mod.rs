@@ -11,16 +11,18 @@ mod state;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use self::policy::Policy;
 pub use self::state::PullState;
 use super::registry::{Credentials, RegistryConfig, Transport};
+use super::turns::Turns;
 use super::{Image, ImageError, ImageStore, Reference};
 
-/// Pulls that download at the same time; more wait for their turn. Each takes up to three layers at once, of some megabytes of
-/// memory each.
-const PULLS: usize = 2;
+/// Pulls at the same time, and layers of all of them; more wait for their turn. A pull costs a few threads, a layer about 3 MiB.
+/// No registry gets more than half of what the others leave, so that one that is slow does not hold up the rest.
+const PULLS: u64 = 32;
+const LAYERS: u64 = 16;
 
 /// What somebody wants to have here.
 #[derive(Debug, Clone)]
@@ -42,7 +44,8 @@ struct Inner {
     store: Arc<ImageStore>,
     transport: Arc<Transport>,
     running: Mutex<HashMap<Key, Weak<Running>>>,
-    turns: Arc<Semaphore>,
+    pulls: Turns,
+    layers: Turns,
 }
 
 /// Callers with different credentials never share: what one may see, the other may not.
@@ -71,8 +74,8 @@ impl Puller {
     pub fn new(store: Arc<ImageStore>, config: RegistryConfig) -> Result<Self, ImageError> {
         store.set_default_registry(&config.default_registry);
         let transport = Arc::new(Transport::new(config)?);
-        let turns = Arc::new(Semaphore::new(PULLS));
-        Ok(Self { inner: Arc::new(Inner { store, transport, running: Mutex::default(), turns }) })
+        let (pulls, layers) = (Turns::new(PULLS), Turns::new(LAYERS));
+        Ok(Self { inner: Arc::new(Inner { store, transport, running: Mutex::default(), pulls, layers }) })
     }
 
     /// Joins the pull of this image, or begins one. What is here already does not matter.

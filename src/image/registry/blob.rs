@@ -90,7 +90,7 @@ impl Start {
 struct Place {
     done: u64,
     size: u64,
-    /// Attempts since bytes came last.
+    /// Attempts since one brought something worth it.
     failures: u32,
 }
 
@@ -104,10 +104,14 @@ async fn fetch(session: &Session, digest: Digest, size: u64, pieces: &Pieces) ->
             None => return Ok(()),
             Some(problem) => problem,
         };
-        place.failures = if place.done > before { 1 } else { place.failures + 1 };
+        // A registry that gives a little each time would otherwise go on for ever.
+        let brought = place.done - before >= session.patience().trickle;
+        place.failures = if brought { 1 } else { place.failures + 1 };
         if place.failures >= session.patience().tries {
-            let problem =
-                format!("{what} broke off {} times in a row at byte {}: {broken}", place.failures, place.done);
+            let problem = format!(
+                "{what} broke off {} times in a row, the last time at byte {}: {broken}",
+                place.failures, place.done
+            );
             return Err(failure(&session.host(), RegistryFailure::Unreachable, problem));
         }
         tracing::debug!(%digest, at = place.done, broken, "a layer is resumed");

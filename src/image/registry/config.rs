@@ -35,7 +35,7 @@ pub struct Patience {
     pub longest_pause: Duration,
     /// A connection or an answer's head that takes longer is given up.
     pub answer: Duration,
-    /// Within this time at least `trickle` bytes of a blob must come.
+    /// Within this time at least `trickle` bytes of a blob must come; an attempt that brings less altogether has failed.
     pub window: Duration,
     pub trickle: u64,
 }
@@ -48,7 +48,7 @@ impl Default for Patience {
             longest_pause: Duration::from_secs(60),
             answer: Duration::from_secs(30),
             window: Duration::from_secs(30),
-            trickle: 16 << 10,
+            trickle: 128 << 10,
         }
     }
 }

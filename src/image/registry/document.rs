@@ -1,15 +1,23 @@
 //! Manifests, indexes and configs: small, bounded, and verified against the digest by which they were asked for.
 
+use std::sync::Arc;
+
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::RegistryFailure;
 use super::session::Session;
-use super::{Patience, RegistryFailure};
+use super::transport::Transport;
 use crate::image::{Digest, ImageError};
 
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
                          application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// Only so many larger ones are in memory at a time.
+const USUAL: usize = 256 << 10;
+pub const LARGE_DOCUMENTS: usize = 2;
 
 /// Which document.
 #[derive(Debug, Clone)]
@@ -25,6 +33,7 @@ pub struct Document {
     pub bytes: Vec<u8>,
     /// What the registry says that it is, without parameters.
     pub media_type: Option<String>,
+    _large: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
@@ -43,30 +52,40 @@ impl Session {
         let response = self.get(&path, accept, 0, &what).await?;
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
-        let bytes = collect(response.into_body(), limit, &what, self.patience()).await?;
+        let (bytes, large) = collect(response.into_body(), limit, &what, &self.transport).await?;
         let digest = Digest::of(&bytes);
         match expected {
             Some(expected) if expected != digest => {
                 Err(self.refused(&format!("what it sent as {what} has another digest: {digest}")))
             }
-            _ => Ok(Document { digest, bytes, media_type }),
+            _ => Ok(Document { digest, bytes, media_type, _large: large }),
         }
     }
 }
 
-/// The whole body, if it is not larger than `limit` and comes in time.
-pub async fn collect(body: Incoming, limit: u64, what: &str, patience: &Patience) -> Result<Vec<u8>, ImageError> {
+/// The whole body, if it is not larger than `limit` and comes in time; and the right to have it in memory, if it is large.
+pub async fn collect(
+    body: Incoming,
+    limit: u64,
+    what: &str,
+    transport: &Transport,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ImageError> {
+    let patience = &transport.config.patience;
     let read = async {
-        let (mut body, mut bytes) = (body, Vec::new());
+        let (mut body, mut bytes, mut large) = (body, Vec::new(), None);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| broken(what, &error.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             if (bytes.len() + data.len()) as u64 > limit {
                 return Err(ImageError::TooLarge { at: what.to_owned(), what: "bytes of the document", limit });
             }
+            if large.is_none() && bytes.len() + data.len() > USUAL {
+                // It is never closed; without it, it would only be more at once.
+                large = Arc::clone(&transport.large_documents).acquire_owned().await.ok();
+            }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes)
+        Ok((bytes, large))
     };
     let read = tokio::time::timeout(patience.window, read).await;
     read.unwrap_or_else(|_| Err(broken(what, "it comes too slowly")))

@@ -38,8 +38,8 @@ pub async fn fetch(session: &Session, realm: &str, service: Option<&str>) -> Res
         // A redirect is not followed: nobody else is to see who asks.
         status => return Err(answered(&host, status, "a token")),
     }
-    let bytes =
-        document::collect(response.into_body(), LARGEST, "the answer with the token", session.patience()).await?;
+    let (bytes, _) =
+        document::collect(response.into_body(), LARGEST, "the answer with the token", &session.transport).await?;
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
         failure(&host, RegistryFailure::Unreachable, "its answer with the token is not the JSON expected")
     })?;

@@ -17,8 +17,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::Semaphore;
 
 use super::config::RegistryConfig;
+use super::document::LARGE_DOCUMENTS;
 use super::error::{RegistryFailure, failure};
 use super::network::is_public;
 use super::origin::Origin;
@@ -35,6 +37,8 @@ const AGENT: &str = concat!("bivouac/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub struct Transport {
     pub config: RegistryConfig,
+    /// Taken by documents that are larger than usual.
+    pub large_documents: Arc<Semaphore>,
     /// To whatever is on the Internet.
     public: Http,
     /// To what the operator allows; no connection of one is ever used for the other.
@@ -51,7 +55,8 @@ impl Transport {
         let answer = config.patience.answer;
         let public = client(tls.clone(), Names { private: false }, answer);
         let private = client(tls, Names { private: true }, answer);
-        Ok(Self { config, public, private })
+        let large_documents = Arc::new(Semaphore::new(LARGE_DOCUMENTS));
+        Ok(Self { config, large_documents, public, private })
     }
 
     /// Whether the operator lets this origin have an address of a private network. A registry on this host is meant by

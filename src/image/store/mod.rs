@@ -29,9 +29,10 @@ use chrono::{DateTime, Utc};
 
 pub(super) use self::disk::Scratch;
 use self::index::Index;
-pub(super) use self::publish::Pins;
 pub use self::keep::{KeepPolicy, MinFree, Room};
+pub(super) use self::publish::Pins;
 pub use self::verify::{Verdict, Verified};
+use super::turns::Turns;
 use super::{Image, ImageError, UnpackLimits};
 
 /// The store; cheap to share, every call blocks at most on the disk.
@@ -41,6 +42,8 @@ pub struct ImageStore {
     layers: PathBuf,
     limits: UnpackLimits,
     opened_at: DateTime<Utc>,
+    /// MiB of the windows of all that is decompressed.
+    windows: Turns,
     /// What is in the file of the last uses.
     saved_uses: Mutex<BTreeMap<String, DateTime<Utc>>>,
     /// Held for moments only, never over a call that waits for the disk.
@@ -90,6 +93,10 @@ impl ImageStore {
     #[must_use]
     pub fn layers_dir(&self) -> &Path {
         &self.layers
+    }
+
+    pub(super) fn windows(&self) -> &Turns {
+        &self.windows
     }
 
     pub(super) fn limits(&self) -> &UnpackLimits {

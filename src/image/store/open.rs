@@ -13,7 +13,11 @@ use super::index::Index;
 use super::keep::load_uses;
 use super::verify::set_aside_layers;
 use crate::image::record::{Record, VERSION};
+use crate::image::turns::Turns;
 use crate::image::{Digest, Image, ImageError, Reference, UnpackLimits};
+
+/// MiB that all decoders together may take: six of the usual ones.
+const WINDOWS: u64 = 48;
 
 impl ImageStore {
     /// Opens the store in `dir`, making it if it is not there. What an import that did not finish left behind is removed. A
@@ -56,6 +60,7 @@ impl ImageStore {
             layers,
             limits,
             opened_at: Utc::now(),
+            windows: Turns::new(WINDOWS),
             saved_uses: Mutex::new(uses),
             index: RwLock::new(index),
             changes: Mutex::new(()),

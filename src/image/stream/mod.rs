@@ -3,6 +3,7 @@
 mod compression;
 mod pump;
 mod tar_stream;
+mod zstd_frame;
 
 use std::io::{self, Read};
 use std::sync::atomic::AtomicU64;
@@ -12,12 +13,14 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::compression::{Compression, inflate_start};
 pub use self::tar_stream::TarStream;
+use super::turns::Turn;
 use super::{Digest, ImageError, UnpackLimits};
 
-/// What one thread hands to the other at a time: large enough that the handing over costs nothing.
-const CHUNK: usize = 1 << 20;
-/// Chunks on the way; with them a layer takes about 6 MiB of memory, however large it is.
-const CHUNKS: usize = 4;
+/// What one thread hands to the other at a time: large enough that the handing over costs nothing, and small enough to stay in
+/// the processor's cache.
+const CHUNK: usize = 256 << 10;
+/// Chunks on the way; with them a layer takes about 2 MiB of memory, however large it is.
+const CHUNKS: usize = 6;
 
 /// What went by on the compressed side.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +38,8 @@ pub struct Feed<'a, R> {
     pub image_bytes: &'a AtomicU64,
     /// Told of each piece of the compressed side that was read; an error ends the stream.
     pub on_read: &'a (dyn Fn(u64) -> io::Result<()> + Sync),
+    /// Waits until there is memory for a window of so many bytes.
+    pub reserve: &'a (dyn Fn(u64) -> Option<Turn> + Sync),
 }
 
 /// Runs `consume` on the tar stream while another thread reads and inflates it. Both sides have come to an end when this

@@ -1,14 +1,15 @@
 //! The reading side: reads, hashes and inflates.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 
 use sha2::{Digest as _, Sha256};
 
 use super::compression::zstd_decoder;
-use super::{CHUNK, Compression, Feed, Passed};
-use crate::image::{Digest, ImageError};
+use super::{CHUNK, Compression, Feed, Passed, zstd_frame};
+use crate::image::turns::Turn;
+use crate::image::{Digest, ImageError, UnpackLimits};
 
 const RAW_BUFFER: usize = 256 << 10;
 
@@ -46,14 +47,30 @@ pub(super) fn pump<R: Read>(
         Compression::None => forward(&mut raw, &chunks, &free),
         // Several members in a row are one stream; anything else after a member is an error.
         Compression::Gzip => forward(&mut flate2::bufread::MultiGzDecoder::new(&mut raw), &chunks, &free),
-        Compression::Zstd => match zstd_decoder(&mut raw, feed.limits.zstd_window_log) {
-            Ok(mut decoder) => forward(&mut decoder, &chunks, &free),
+        Compression::Zstd => match unzstd(&mut raw, feed.limits, feed.reserve) {
+            Ok((mut decoder, _memory)) => forward(&mut decoder, &chunks, &free),
             // The receiver is gone only if it failed, and then it reports.
             Err(error) => drop(chunks.send(Err(error))),
         },
     }
     let raw = raw.into_inner();
     Passed { digest: Digest::of_hasher(raw.hasher), size: raw.size }
+}
+
+type Unzstd<'a, R> = zstd::stream::read::Decoder<'static, Chain<Cursor<Vec<u8>>, &'a mut R>>;
+
+/// The decoder, and the memory that it may take.
+fn unzstd<'a, R: BufRead>(
+    raw: &'a mut R,
+    limits: &UnpackLimits,
+    reserve: &dyn Fn(u64) -> Option<Turn>,
+) -> io::Result<(Unzstd<'a, R>, Option<Turn>)> {
+    let mut start = Vec::new();
+    raw.by_ref().take(zstd_frame::LONGEST_HEADER).read_to_end(&mut start)?;
+    let window_log = zstd_frame::window_log(&start, limits.zstd_window_log)?;
+    let memory = reserve(1 << window_log);
+    let decoder = zstd_decoder(Cursor::new(start).chain(raw), window_log)?;
+    Ok((decoder, memory))
 }
 
 /// Ends at the end of the input, at an error, or when the other side has gone.
