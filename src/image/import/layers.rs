@@ -7,12 +7,15 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
+
 use crate::image::store::{Pins, Scratch};
-use crate::image::stream::{self, Compression, Feed, Passed};
+use crate::image::stream::{self, Compression, Feed, Outcome, Passed};
 use crate::image::unpack::{self, Unpacked};
 use crate::image::{Digest, ImageError, ImageStore, Layer, Progress};
 
-/// Each takes a thread that inflates and one that writes, and about 3 MiB (plus the window of a zstd frame). More than two, so
+/// Each takes a thread that inflates, one that hashes and one that writes, and about 3 MiB (plus the window of a zstd frame). More than two, so
 /// that one that waits for a registry does not keep the others waiting.
 const AT_ONCE: usize = 3;
 
@@ -137,6 +140,7 @@ fn is_cancellation(error: &ImageError) -> bool {
 
 impl Shared<'_> {
     fn work(&self, queue: &Mutex<VecDeque<Job<'_>>>) -> Result<Vec<(Scratch, Layer)>, ImageError> {
+        own_mask();
         let mut fresh = Vec::new();
         while !self.failed.load(Ordering::Relaxed) {
             let job = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -154,7 +158,7 @@ impl Shared<'_> {
         let opened = File::open(scratch.path());
         let root = OwnedFd::from(opened.map_err(|error| ImageError::io("open a directory of the store", error))?);
         let on_read = |count| self.on_read(count);
-        let reserve = |window: u64| self.store.windows().ask(self.from, window.div_ceil(1 << 20)).blocking_recv().ok();
+        let reserve = |window| self.store.reserve(self.from, window);
         let feed = Feed {
             raw: (job.open)(),
             compression: job.compression,
@@ -163,10 +167,8 @@ impl Shared<'_> {
             on_read: &on_read,
             reserve: &reserve,
         };
-        let ((unpacked, tar), blob) = stream::run(feed, |tar| {
-            let unpacked = unpack::unpack(&mut *tar, root, &job.at, self.store.limits())?;
-            Ok((unpacked, tar.passed()))
-        })?;
+        let unpacked = stream::run(feed, |tar| unpack::unpack(tar, root, &job.at, self.store.limits()))?;
+        let Outcome { made: unpacked, tar, blob } = unpacked;
         verify(&job.at, job.descriptor, job.diff_id, blob, tar, &unpacked)?;
         self.progress.layers(self.here.fetch_add(1, Ordering::Relaxed) + 1, self.of);
         Ok((scratch, layer(tar.digest, &unpacked)))
@@ -179,6 +181,14 @@ impl Shared<'_> {
         let read = self.read.fetch_add(count, Ordering::Relaxed) + count;
         self.progress.advance(read, self.total);
         Ok(())
+    }
+}
+
+/// Gives this thread a file mode mask of its own, of nothing: files of an image are made with the modes that they shall have. Below
+/// the store nobody sees them. Where it cannot be had, modes are set afterwards.
+fn own_mask() {
+    if unshare(CloneFlags::CLONE_FS).is_ok() {
+        umask(Mode::empty());
     }
 }
 

@@ -11,7 +11,9 @@ use crate::image::{ImageError, ImageStore};
 pub fn spool(raw: impl Read + Send, compression: Compression, store: &ImageStore) -> Result<File, ImageError> {
     let mut file = store.scratch_file()?;
     let image_bytes = AtomicU64::new(0);
-    let feed = Feed { raw, compression, limits: store.limits(), image_bytes: &image_bytes, on_read: &|_| Ok(()) };
+    let reserve = |window| store.reserve("", window);
+    let (limits, on_read) = (store.limits(), |_| Ok(()));
+    let feed = Feed { raw, compression, limits, image_bytes: &image_bytes, on_read: &on_read, reserve: &reserve };
     stream::run(feed, |tar| copy(tar, &mut file))?;
     Ok(file)
 }

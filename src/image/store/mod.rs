@@ -32,7 +32,7 @@ use self::index::Index;
 pub use self::keep::{KeepPolicy, MinFree, Room};
 pub(super) use self::publish::Pins;
 pub use self::verify::{Verdict, Verified};
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use super::{Image, ImageError, UnpackLimits};
 
 /// The store; cheap to share, every call blocks at most on the disk.
@@ -95,8 +95,9 @@ impl ImageStore {
         &self.layers
     }
 
-    pub(super) fn windows(&self) -> &Turns {
-        &self.windows
+    /// Waits until there is memory for decoding with a window of so many bytes.
+    pub(super) fn reserve(&self, from: &str, window: u64) -> Option<Turn> {
+        self.windows.ask(from, window.div_ceil(1 << 20)).blocking_recv().ok()
     }
 
     pub(super) fn limits(&self) -> &UnpackLimits {

@@ -1,4 +1,4 @@
-//! From compressed bytes to a tar stream: one thread reads and inflates, the other hashes and unpacks.
+//! From compressed bytes to a tar stream: one thread reads and inflates, one hashes, and one unpacks.
 
 mod compression;
 mod pump;
@@ -7,7 +7,7 @@ mod zstd_frame;
 
 use std::io::{self, Read};
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use sha2::{Digest as _, Sha256};
 
@@ -22,7 +22,7 @@ const CHUNK: usize = 256 << 10;
 /// Chunks on the way; with them a layer takes about 2 MiB of memory, however large it is.
 const CHUNKS: usize = 6;
 
-/// What went by on the compressed side.
+/// What went by.
 #[derive(Debug, Clone, Copy)]
 pub struct Passed {
     pub digest: Digest,
@@ -42,32 +42,50 @@ pub struct Feed<'a, R> {
     pub reserve: &'a (dyn Fn(u64) -> Option<Turn> + Sync),
 }
 
-/// Runs `consume` on the tar stream while another thread reads and inflates it. Both sides have come to an end when this
-/// returns; a consumer that fails stops the reader at its next chunk.
+/// What came out of a stream, and what went by on both sides of the decoder.
+pub struct Outcome<T> {
+    pub made: T,
+    pub tar: Passed,
+    pub blob: Passed,
+}
+
+/// Runs `consume` on the tar stream while one thread reads and inflates it and another hashes it. All have come to an end when
+/// this returns; a consumer that fails stops the others at their next chunk. It has to read to the end of the stream, or what is
+/// said of the stream is not of all of it.
 pub fn run<R: Read + Send, T>(
     feed: Feed<'_, R>,
     consume: impl FnOnce(&mut TarStream<'_>) -> Result<T, ImageError>,
-) -> Result<(T, Passed), ImageError> {
+) -> Result<Outcome<T>, ImageError> {
     let compressed = AtomicU64::new(0);
     let (limits, image_bytes) = (feed.limits, feed.image_bytes);
     std::thread::scope(|scope| {
-        let (chunks_in, chunks) = sync_channel(CHUNKS);
+        let (inflated_in, inflated) = sync_channel(CHUNKS / 2);
+        let (hashed_in, hashed) = sync_channel(CHUNKS / 2);
         let (free, free_out) = channel();
-        let pump = scope.spawn(|| pump::pump(feed, &compressed, chunks_in, free_out));
-        let mut stream = TarStream {
-            chunks,
-            free,
-            chunk: Vec::new(),
-            at: 0,
-            hasher: Sha256::new(),
-            size: 0,
-            compressed: &compressed,
-            image_bytes,
-            limits,
-        };
-        let outcome = consume(&mut stream);
+        let pump = scope.spawn(|| pump::pump(feed, &compressed, inflated_in, free_out));
+        let hasher = scope.spawn(|| hash(inflated, hashed_in));
+        let compressed = &compressed;
+        let mut stream =
+            TarStream { chunks: hashed, free, chunk: Vec::new(), at: 0, size: 0, compressed, image_bytes, limits };
+        let made = consume(&mut stream);
         drop(stream);
-        let passed = pump.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((outcome?, passed))
+        let tar = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let blob = pump.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok(Outcome { made: made?, tar, blob })
     })
+}
+
+/// Hashes what goes by, until the end or until nobody takes it any more.
+fn hash(chunks: Receiver<io::Result<Vec<u8>>>, hashed: SyncSender<io::Result<Vec<u8>>>) -> Passed {
+    let (mut hasher, mut size) = (Sha256::new(), 0);
+    for chunk in chunks {
+        if let Ok(bytes) = &chunk {
+            hasher.update(bytes);
+            size += bytes.len() as u64;
+        }
+        if hashed.send(chunk).is_err() {
+            break;
+        }
+    }
+    Passed { digest: Digest::of_hasher(hasher), size }
 }

@@ -1,14 +1,11 @@
-//! The unpacking side: hashes, counts and hands on.
+//! The unpacking side: counts and hands on.
 
 use std::io::{self, BufRead, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use sha2::{Digest as _, Sha256};
-
-use super::Passed;
 use crate::image::tar::Input;
-use crate::image::{Digest, ImageError, UnpackLimits};
+use crate::image::{ImageError, UnpackLimits};
 
 /// The tar stream, to be read once.
 #[derive(Debug)]
@@ -17,7 +14,6 @@ pub struct TarStream<'a> {
     pub(super) free: Sender<Vec<u8>>,
     pub(super) chunk: Vec<u8>,
     pub(super) at: usize,
-    pub(super) hasher: Sha256,
     pub(super) size: u64,
     pub(super) compressed: &'a AtomicU64,
     pub(super) image_bytes: &'a AtomicU64,
@@ -25,18 +21,12 @@ pub struct TarStream<'a> {
 }
 
 impl TarStream<'_> {
-    /// The digest and size of everything that went by. Call it at the end of the stream.
-    pub fn passed(&mut self) -> Passed {
-        Passed { digest: Digest::of_hasher(std::mem::take(&mut self.hasher)), size: self.size }
-    }
-
     fn next_chunk(&mut self) -> io::Result<()> {
         // The pump may be gone already; then nobody needs the buffer.
         drop(self.free.send(std::mem::take(&mut self.chunk)));
         self.at = 0;
         let Ok(chunk) = self.chunks.recv() else { return Ok(()) };
         self.chunk = chunk?;
-        self.hasher.update(&self.chunk);
         self.size += self.chunk.len() as u64;
         self.check_limits()
     }

@@ -1,9 +1,6 @@
 //! What the files of a layer hold, noted while they are written, so that nothing has to be read again for the layer's checksum.
 
 use std::io;
-use std::os::fd::AsFd;
-
-use nix::sys::stat::fstat;
 
 use crate::image::pack::{ContentHash, Entry, Files};
 
@@ -16,9 +13,8 @@ pub struct Contents {
 }
 
 impl Contents {
-    pub fn note(&mut self, file: impl AsFd, hash: ContentHash) -> nix::Result<()> {
-        self.written.push((fstat(file)?.st_ino, hash));
-        Ok(())
+    pub fn note(&mut self, inode: u64, hash: ContentHash) {
+        self.written.push((inode, hash));
     }
 }
 

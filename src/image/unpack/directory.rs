@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use nix::fcntl::openat2;
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::existing::{Existing, look};
@@ -27,7 +27,7 @@ pub fn describe(tree: &mut Tree, path: &[u8], member: &Member) -> Result<u64, Im
     // What stays open must know that its new entries inherit the group.
     directory.setgid = member.mode & Mode::S_ISGID.bits() != 0;
     directory.set_mtime(metadata::time(member));
-    let applied = metadata::apply(directory.as_fd(), member, false);
+    let applied = fstat(&*directory).and_then(|stat| metadata::apply(directory.as_fd(), member, &stat));
     applied.map_err(|errno| failed(tree, member, errno))
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, futimens};
+use nix::sys::stat::{FileStat, Mode, fstat, futimens};
 use nix::unistd::mkfifoat;
 
 use super::contents::Contents;
@@ -26,8 +26,7 @@ pub fn make<R: Input>(
     (tar, contents): (&mut TarReader<'_, R>, &mut Contents),
 ) -> Result<u64, ImageError> {
     let directory = tree.enter(parent)?;
-    let root_owns = !directory.setgid;
-    let created = replacing(directory, name, create);
+    let created = replacing(directory, name, |directory, name| create(directory, name, member.mode));
     let mut file = File::from(created.map_err(|errno| failed(tree, member, errno))?);
     let mut content = Content::new();
     let written = match &member.regions {
@@ -35,24 +34,27 @@ pub fn make<R: Input>(
         Some(regions) => write_regions(&mut file, member.size, regions, tar, &mut content),
     };
     contents.attributes |= !member.xattrs.is_empty();
-    let noted = written.map(|()| contents.note(&file, content.finish()));
-    let noted = noted.map_err(|error| match error {
+    written.map_err(|error| match error {
         ImageError::Io { source, .. } => ImageError::io(format!("write {}", tree.at(&member.name)), source),
         other => other,
     })?;
-    noted.and_then(|()| finish(&file, member, root_owns)).map_err(|errno| failed(tree, member, errno))
+    let finished = fstat(&file).and_then(|stat| {
+        contents.note(stat.st_ino, content.finish());
+        finish(&file, member, &stat)
+    });
+    finished.map_err(|errno| failed(tree, member, errno))
 }
 
 /// Makes a fifo. It is opened for reading and writing, which does not wait for another side (`fifo(7)`).
 pub fn make_fifo(tree: &mut Tree, parent: &[u8], name: &[u8], member: &Member) -> Result<u64, ImageError> {
     let directory = tree.enter(parent)?;
-    let root_owns = !directory.setgid;
     let made = replacing(directory, name, |directory, name| {
         mkfifoat(directory, name, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(directory, name, flags, Mode::empty())
     });
-    made.and_then(|fifo| finish(&fifo, member, root_owns)).map_err(|errno| failed(tree, member, errno))
+    let finished = made.and_then(|fifo| fstat(&fifo).and_then(|stat| finish(&fifo, member, &stat)));
+    finished.map_err(|errno| failed(tree, member, errno))
 }
 
 /// Runs `make`; where something is in its place, once more after removing that.
@@ -81,14 +83,15 @@ pub fn failed(tree: &Tree, member: &Member, errno: Errno) -> ImageError {
     }
 }
 
-fn create(directory: &OpenDir, name: &[u8]) -> nix::Result<OwnedFd> {
+/// With its mode, as far as this process's mask lets it: mostly that spares to change it.
+fn create(directory: &OpenDir, name: &[u8], mode: u32) -> nix::Result<OwnedFd> {
     // O_EXCL never follows a link in the last component, and there is only one.
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+    openat(directory, name, flags, Mode::from_bits_truncate(mode & 0o777))
 }
 
-fn finish(fd: &impl AsFd, member: &Member, root_owns: bool) -> nix::Result<u64> {
-    let dropped = metadata::apply(fd.as_fd(), member, root_owns)?;
+fn finish(fd: &impl AsFd, member: &Member, stat: &FileStat) -> nix::Result<u64> {
+    let dropped = metadata::apply(fd.as_fd(), member, stat)?;
     let time = metadata::time(member);
     futimens(fd, &time, &time)?;
     Ok(dropped)

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{FileStat, Mode, fchmod};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 
@@ -26,15 +26,17 @@ pub fn owner(member: &Member) -> (Uid, Gid) {
     (Uid::from_raw(id(member.uid)), Gid::from_raw(id(member.gid)))
 }
 
-/// Applies all but the time. The order matters: a change of owner clears setuid bits and file capabilities.
-///
-/// `owned_by_root` spares the change where it would change nothing. Returns the number of attributes left out.
-pub fn apply(fd: BorrowedFd<'_>, member: &Member, owned_by_root: bool) -> nix::Result<u64> {
+/// Applies all but the time, as far as it is another than what `stat` says. The order matters: a change of owner clears setuid bits
+/// and file capabilities. Returns the number of attributes left out.
+pub fn apply(fd: BorrowedFd<'_>, member: &Member, stat: &FileStat) -> nix::Result<u64> {
     let (uid, gid) = owner(member);
-    if !owned_by_root || member.uid != 0 || member.gid != 0 {
+    let is_owned = stat.st_uid == uid.as_raw() && stat.st_gid == gid.as_raw();
+    if !is_owned {
         fchown(fd, Some(uid), Some(gid))?;
     }
-    fchmod(fd.as_fd(), Mode::from_bits_truncate(member.mode))?;
+    if !is_owned || stat.st_mode & 0o7777 != member.mode {
+        fchmod(fd.as_fd(), Mode::from_bits_truncate(member.mode))?;
+    }
     let mut dropped = member.dropped_xattrs;
     for (name, value) in &member.xattrs {
         dropped += u64::from(!set(fd, member.kind, name, value)?);
