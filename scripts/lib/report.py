@@ -40,8 +40,9 @@ def verdict(name, good, target):
     return f"{target} {'ok' if good else 'MISSED'}"
 
 
-def create(client):
-    status, body = client.ask("POST", "/v1/sandboxes", REQUEST)
+def create(client, image=IMAGE):
+    request = REQUEST if image == IMAGE else REQUEST.replace(IMAGE.encode(), image.encode())
+    status, body = client.ask("POST", "/v1/sandboxes", request)
     made = json.loads(body)
     if status != 202 or made["status"]["state"] != "Running":
         raise SystemExit(f"create answered {status}: {body.decode()}")

@@ -1,6 +1,7 @@
 //! What the tests of images share: a store with a canary beside it, tar archives byte by byte, OCI layouts.
 #![expect(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+pub mod corpus;
 pub mod layout;
 pub mod tar;
 
@@ -28,8 +29,17 @@ impl Fixture {
     }
 
     pub fn with(limits: UnpackLimits) -> Self {
+        Self::below(Path::new(env!("CARGO_TARGET_TMPDIR")), limits)
+    }
+
+    /// Where nothing waits for a disk.
+    pub fn in_memory() -> Self {
+        Self::below(Path::new("/dev/shm"), UnpackLimits::default())
+    }
+
+    fn below(parent: &Path, limits: UnpackLimits) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "the tests of images unpack files of other owners: run them as root");
-        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = TempDir::new_in(parent).unwrap();
         let canary = dir.path().join("canary");
         fs::create_dir_all(canary.join("dir")).unwrap();
         fs::write(canary.join("file"), "sings").unwrap();
