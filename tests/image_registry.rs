@@ -5,7 +5,7 @@ mod registry_support;
 
 use std::path::Path;
 
-use bivouac::image::{Policy, PullState};
+use bivouac::image::{ImageError, Policy, PullState, Verdict};
 use image_support::layout::Layout;
 use image_support::tar::Tar;
 use registry_support::Fixture;
@@ -84,8 +84,9 @@ async fn shared_layers_are_fetched_once() {
     let registry = Registry::plain();
     let fixture = Fixture::new();
     let path = fixture.dir.path().to_owned();
-    registry.push(&layout(&path.join("one"), &["a", "b", "c"]).path, "one:1", &[]);
-    registry.push(&layout(&path.join("two"), &["a", "b", "d"]).path, "two:1", &[]);
+    let shared = ["a", "b", "c", "d", "e", "f", "g"];
+    registry.push(&layout(&path.join("one"), &[&shared[..], &["h"]].concat()).path, "one:1", &[]);
+    registry.push(&layout(&path.join("two"), &[&shared[..], &["i"]].concat()).path, "two:1", &[]);
     fixture.pull(&registry.name("one:1")).await.unwrap();
     let request = bivouac::image::PullRequest { image: registry.name("two:1"), credentials: None };
     let mut pulling = fixture.puller.pull(&request).unwrap();
@@ -93,17 +94,17 @@ async fn shared_layers_are_fetched_once() {
     loop {
         match pulling.changed().await {
             PullState::Fetching(fetched) => {
-                assert_eq!(fetched.layers_total, 3);
-                assert!(fetched.layers >= 2, "{fetched:?}");
+                assert_eq!(fetched.layers_total, 8);
+                assert!(fetched.layers >= 7, "{fetched:?}");
                 most = most.max(fetched.bytes_total);
             }
-            PullState::Done(image) => break assert_eq!(image.layers.len(), 3),
+            PullState::Done(image) => break assert_eq!(image.layers.len(), 8),
             PullState::Failed(error) => panic!("{error}"),
             _ => {}
         }
     }
-    assert!(most < 2048, "one small layer, not three: {most}");
-    assert_eq!(std::fs::read_dir(fixture.store.layers_dir()).unwrap().count(), 4);
+    assert!(most < 2048, "one small layer, not eight: {most}");
+    assert_eq!(std::fs::read_dir(fixture.store.layers_dir()).unwrap().count(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,4 +127,26 @@ fn policies_are_the_words_of_docker() {
         assert_eq!(word.parse(), Ok(policy));
     }
     assert!("sometimes".parse::<Policy>().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_damaged_image_only_the_damaged_layer_is_fetched_again() {
+    let registry = Registry::plain();
+    let fixture = Fixture::new();
+    registry.push(&layout(&fixture.dir.path().join("layout"), &["a", "b", "c"]).path, "x:1", &[]);
+    let name = registry.name("x:1");
+    let image = fixture.pull(&name).await.unwrap();
+    let dirs: Vec<_> = image.layers.iter().map(|layer| fixture.store.layers_dir().join(&layer.dir)).collect();
+    let made = |at: usize| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&dirs[at]).unwrap());
+    let before = [made(0), made(2)];
+    std::fs::write(dirs[1].join("d/b"), "B").unwrap();
+    fixture.store.verify(&mut |_| true).unwrap();
+    match fixture.store.find(&name) {
+        Err(ImageError::Damaged { pulled: true, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let again = fixture.pull(&name).await.unwrap();
+    assert_eq!((fixture.file(&again, 1, "d/b"), [made(0), made(2)]), ("b".to_owned(), before));
+    fixture.store.verify(&mut |verified| verified.verdict == Verdict::Sound).unwrap();
+    assert!(fixture.store.find(&name).is_ok());
 }

@@ -122,7 +122,7 @@ fn one_daemon_holds_a_state_directory() {
 }
 
 /// The host is as before, apart from the numbers of the new daemon's own processes.
-fn check_but_pids(daemon: &Daemon, before: &crate::harness::Snapshot) {
+pub fn check_but_pids(daemon: &Daemon, before: &crate::harness::Snapshot) {
     until("as before", || {
         let changes = daemon.snapshot().differences(before);
         let real: Vec<&String> = changes.iter().filter(|change| !change.starts_with("descriptors: ")).collect();

@@ -58,6 +58,13 @@ impl Registry {
         panic!("docker-registry does not start");
     }
 
+    /// Stops it where it stands, or lets it go on: it takes connections and does not answer.
+    pub fn pause(&self, stop: bool) {
+        let signal = if stop { nix::sys::signal::Signal::SIGSTOP } else { nix::sys::signal::Signal::SIGCONT };
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     /// `localhost:port/name`
     pub fn name(&self, name: &str) -> String {
         format!("localhost:{}/{name}", self.port)
