@@ -380,6 +380,39 @@ fn much_output_is_whole_and_runs_stand_beside_each_other() {
     }
 }
 
+/// Says results of seven million bytes, each of millions of values, as the runner would.
+const HOSTILE: &str = "import os, sys
+frame = sys._getframe()
+while 'state' not in frame.f_locals: frame = frame.f_back
+head = b'{\"run\":%d,\"kind\":\"result\",\"data\":{\"a\":[' % frame.f_locals['state']['run']
+line = head + b'[],' * 2333333 + b'0]}}\\n'
+for _ in range(2):
+    left = line
+    while left: left = left[os.write(61, left):]";
+
+#[test]
+fn results_take_no_more_memory_in_the_daemon_than_their_text() {
+    let Some(daemon) = start("results_take_no_more_memory") else { return };
+    let sandbox = sandbox(&daemon);
+    let contexts = ["python"; 2].map(|language| context(&sandbox, language));
+    run_in(&sandbox, &contexts[0], "1").ok();
+    std::fs::write(format!("/proc/{}/clear_refs", daemon.pid()), "5").expect("the peak is forgotten");
+    let before = daemon.peak_kib();
+    std::thread::scope(|scope| {
+        for context in &contexts {
+            let body = json!({ "code": HOSTILE, "context": { "id": context } });
+            let sandbox = &sandbox;
+            scope.spawn(move || {
+                let told = sandbox.post("proxy/44772/code", &body).expect(200);
+                assert!(told.body.len() > 2 * 7_000_000, "{} bytes", told.body.len());
+                assert!(told.body.windows(18).rev().take(200).any(|part| part == b"execution_complete"));
+            });
+        }
+    });
+    let grown = daemon.peak_kib().saturating_sub(before);
+    assert!(grown < 24 << 10, "the daemon has grown by {grown} KiB");
+}
+
 #[test]
 fn a_run_ends_with_the_sandbox_and_nothing_is_left() {
     let Some(daemon) = start("a_run_ends_with_the_sandbox") else { return };

@@ -220,19 +220,12 @@ fn a_large_file_goes_through_without_being_held() {
     let files = Files::of(&daemon, &sandbox);
     files.shell("head -c 300000000 /dev/zero > /tmp/large");
     files.download("/tmp/none");
-    let before = peak(daemon.pid());
+    let before = daemon.peak_kib();
     let large = files.download("/tmp/large").expect(200);
     assert_eq!(large.body.len(), 300_000_000);
     files.upload(&[(json!({"path": "/tmp/again"}), &large.body)]).expect(200);
     files.shell("busybox cmp /tmp/large /tmp/again");
-    let grown = peak(daemon.pid()).saturating_sub(before);
+    let grown = daemon.peak_kib().saturating_sub(before);
     assert!(grown < 64 << 10, "the daemon has grown by {grown} KiB");
     sandbox.delete();
-}
-
-/// The most memory that a process has had, in KiB.
-fn peak(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

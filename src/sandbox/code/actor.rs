@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
+use super::budget::Budget;
 use super::frame::{Frames, Said, What};
 use super::kernel::Facts;
 use super::{CodeEnd, CodeEvent, Language};
@@ -14,8 +15,9 @@ use crate::model::Exit;
 use crate::sandbox::commands::{Stream, pipes};
 use crate::sandbox::{Execution, Inside};
 
-/// Bytes read from a pipe at a time: its whole default capacity.
-const CHUNK: usize = 64 << 10;
+/// Bytes read from a pipe at a time. Several pieces wait for a slow client, in each of many contexts, and what is told of
+/// one may be six times its size.
+const CHUNK: usize = 16 << 10;
 
 /// What may be in a pipe that the code has made as large as it can; what comes after that was written later.
 const PIPE: usize = 1 << 20;
@@ -46,6 +48,7 @@ pub struct Actor {
     pub inside: Inside,
     pub execution: Execution,
     pub facts: Arc<Facts>,
+    pub budget: Budget,
     pub pipes: Pipes,
     pub work: mpsc::Receiver<Work>,
 }
@@ -88,6 +91,7 @@ impl Actor {
         };
         let end = loop {
             let listener = state.current.as_ref().and_then(|current| current.listener.clone());
+            let crowded = state.frames.needs_place();
             tokio::select! {
                 phase = self.inside.left() => break CodeEnd::SandboxLeft(phase),
                 _ = self.execution.ended() => break self.ended(&mut state).await,
@@ -96,7 +100,8 @@ impl Actor {
                     Some(work) => self.begin(&mut state, work),
                     None => break CodeEnd::Deleted,
                 },
-                _ = self.pipes.replies.readable(), if state.open[REPLIES] => self.hear(&mut state).await,
+                place = self.budget.place(), if crowded => place.into_iter().for_each(|place| state.frames.place(place)),
+                _ = self.pipes.replies.readable(), if state.open[REPLIES] && !crowded => self.hear(&mut state).await,
                 _ = self.pipes.stdout.readable(), if state.open[STDOUT] => {
                     self.pass(&mut state, STDOUT).await;
                 }
@@ -164,7 +169,7 @@ impl Actor {
                 }
                 send(state, CodeEvent::Count(count)).await;
             }
-            What::Result { data } => send(state, CodeEvent::Result(data)).await,
+            What::Result(rich) => send(state, CodeEvent::Result(rich)).await,
             What::Error { ename, evalue, traceback } => {
                 if let Some(current) = &mut state.current {
                     current.failure.get_or_insert(CodeEnd::Failed { ename, evalue, traceback });
@@ -226,6 +231,13 @@ impl Actor {
     /// What the end of the process means for the run.
     async fn ended(&self, state: &mut State) -> CodeEnd {
         while state.open[REPLIES] {
+            if state.frames.needs_place() {
+                let place = tokio::select! {
+                    place = self.budget.place() => place,
+                    _ = self.inside.left() => break,
+                };
+                place.into_iter().for_each(|place| state.frames.place(place));
+            }
             let mut chunk = vec![0; CHUNK];
             let Ok(read @ 1..) = pipes::read_now(&self.pipes.replies, &mut chunk) else { break };
             for said in state.frames.push(chunk.get(..read).unwrap_or_default()) {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::budget::Budget;
 use super::kernel::Kernel;
 use super::label::Label;
 use super::{CodeError, CodeEvent, Language, actor};
@@ -15,6 +16,8 @@ pub struct CodeContext {
     label: Label,
     language: Language,
     inside: Inside,
+    /// Of all contexts of the sandbox.
+    budget: Budget,
     kernel: Mutex<Option<Arc<Kernel>>>,
     /// A process of an earlier daemon that is of no use any more.
     stale: Mutex<Option<Execution>>,
@@ -31,16 +34,21 @@ pub struct CodeRun {
 }
 
 impl CodeContext {
-    pub(super) fn new(inside: Inside, label: Label, language: Language) -> Self {
+    pub(super) fn new(inside: Inside, budget: Budget, label: Label, language: Language) -> Self {
         let (kernel, stale, start) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { label, language, inside, kernel, stale, start }
+        Self { label, language, inside, budget, kernel, stale, start }
     }
 
     /// The context of a process that an earlier daemon has started, whether it lives or not.
-    pub(super) async fn found(inside: Inside, label: Label, language: Language, execution: Execution) -> Self {
-        let mut context = Self::new(inside, label, language);
+    pub(super) async fn found(
+        inside: Inside,
+        budget: Budget,
+        (label, language): (Label, Language),
+        execution: Execution,
+    ) -> Self {
+        let mut context = Self::new(inside, budget, label, language);
         if execution.end().is_none() {
-            let kernel = Kernel::adopt(&context.inside, language, execution.clone()).await;
+            let kernel = Kernel::adopt(&context.inside, &context.budget, language, execution.clone()).await;
             context.kernel = Mutex::new(kernel.map(Arc::new));
         }
         if context.last().is_none() {
@@ -92,7 +100,8 @@ impl CodeContext {
         if let Some(cwd) = self.cwd() {
             cwd.clone_into(&mut defaults.process.cwd);
         }
-        let kernel = Arc::new(Kernel::start(&self.inside, self.language, defaults, self.label.to_text()).await?);
+        let kernel =
+            Arc::new(Kernel::start(&self.inside, &self.budget, self.language, defaults, self.label.to_text()).await?);
         last.inspect(|last| last.delete());
         self.drop_stale();
         *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&kernel));

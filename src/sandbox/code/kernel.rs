@@ -11,6 +11,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use super::actor::{Actor, Pipes, Work};
+use super::budget::Budget;
 use super::{CodeError, CodeEvent, Language};
 use crate::model::Exit;
 use crate::sandbox::commands::pipes;
@@ -68,6 +69,7 @@ impl Kernel {
     /// Starts the image's interpreter and waits until its runner answers.
     pub async fn start(
         inside: &Inside,
+        budget: &Budget,
         language: Language,
         defaults: Program,
         label: String,
@@ -79,7 +81,7 @@ impl Kernel {
             Err(error) => return Err(error.into()),
         };
         let mut request = language.opening();
-        let (kernel, ready) = Self::attend(inside, language, execution, pipes, &mut request);
+        let (kernel, ready) = Self::attend((inside, budget), language, execution, pipes, &mut request);
         let answered = tokio::time::timeout(START, ready).await;
         let problem = match answered {
             Ok(Ok(None)) => return Ok(kernel),
@@ -92,7 +94,7 @@ impl Kernel {
     }
 
     /// Takes over a process that an earlier daemon has started; it counts as busy until it answers.
-    pub async fn adopt(inside: &Inside, language: Language, execution: Execution) -> Option<Self> {
+    pub async fn adopt(inside: &Inside, budget: &Budget, language: Language, execution: Execution) -> Option<Self> {
         let kept = execution.kept().await.ok()?;
         let [stdout, stderr, replies, requests] = <[OwnedFd; 4]>::try_from(kept).ok()?;
         let receiver = |fd| pipes::receiver(fd).ok();
@@ -103,14 +105,14 @@ impl Kernel {
             requests: pipe::Sender::from_owned_fd(requests).ok()?,
         };
         let mut request = language.cut();
-        let (kernel, _) = Self::attend(inside, language, execution, pipes, &mut request);
+        let (kernel, _) = Self::attend((inside, budget), language, execution, pipes, &mut request);
         // What may be running has begun long ago.
         kernel.facts.begun.store(true, Ordering::SeqCst);
         Some(kernel)
     }
 
     fn attend(
-        inside: &Inside,
+        (inside, budget): (&Inside, &Budget),
         language: Language,
         execution: Execution,
         pipes: Pipes,
@@ -126,6 +128,7 @@ impl Kernel {
             inside: inside.clone(),
             execution: execution.clone(),
             facts: Arc::clone(&facts),
+            budget: budget.clone(),
             pipes,
             work: orders,
         };

@@ -6,17 +6,18 @@
 //! process. Whatever a runner says is said by the user's code, as far as the daemon knows.
 
 mod actor;
+mod budget;
 mod context;
 mod frame;
 mod kernel;
 mod label;
 mod language;
+mod rich;
 mod shelf;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
@@ -26,6 +27,7 @@ use crate::model::{Phase, SandboxId};
 
 pub use context::{CodeContext, CodeRun};
 pub use language::Language;
+pub use rich::Rich;
 pub use shelf::{CWD_BYTES, Contexts, NewContext};
 
 /// What a run tells whoever listens to it.
@@ -35,7 +37,7 @@ pub enum CodeEvent {
     /// The number of the run in its context.
     Count(u64),
     /// A value, by its mime types.
-    Result(Map<String, Value>),
+    Result(Rich),
     /// The last one.
     Ended(CodeEnd),
 }

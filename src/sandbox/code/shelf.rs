@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::budget::Budget;
 use super::context::CodeContext;
 use super::label::Label;
 use super::{CodeError, Language};
@@ -24,6 +25,7 @@ pub struct NewContext {
 #[derive(Debug)]
 pub struct Contexts {
     inside: Inside,
+    budget: Budget,
     known: Mutex<HashMap<String, Arc<CodeContext>>>,
     /// One context is made at a time.
     making: tokio::sync::Mutex<()>,
@@ -32,19 +34,20 @@ pub struct Contexts {
 impl Contexts {
     /// Takes over those of an earlier daemon. One whose process has ended begins afresh with its next run.
     pub(super) async fn find(inside: Inside) -> Result<Self, ExecError> {
+        let budget = Budget::default();
         let mut known: HashMap<String, Arc<CodeContext>> = HashMap::new();
         for FoundExecution { label, execution } in inside.executions().await? {
-            let Some((label, language)) = Label::from_text(&label) else { continue };
-            let id = label.code_context.clone();
+            let Some(label) = Label::from_text(&label) else { continue };
+            let id = label.0.code_context.clone();
             // A daemon may have ended between the start of a fresh process and the end of the old one.
             if known.contains_key(&id) && execution.end().is_some() {
                 execution.forget();
                 continue;
             }
-            let context = CodeContext::found(inside.clone(), label, language, execution).await;
+            let context = CodeContext::found(inside.clone(), budget.clone(), label, execution).await;
             known.insert(id, Arc::new(context));
         }
-        Ok(Self { inside, known: Mutex::new(known), making: tokio::sync::Mutex::default() })
+        Ok(Self { inside, budget, known: Mutex::new(known), making: tokio::sync::Mutex::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<CodeContext>>> {
@@ -84,7 +87,7 @@ impl Contexts {
             is_default,
             created_unix_nanos: crate::sys::unix_nanos(),
         };
-        let context = Arc::new(CodeContext::new(self.inside.clone(), label, new.language));
+        let context = Arc::new(CodeContext::new(self.inside.clone(), self.budget.clone(), label, new.language));
         context.kernel(defaults).await?;
         self.known().insert(context.id().to_owned(), Arc::clone(&context));
         Ok(context)

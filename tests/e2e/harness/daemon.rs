@@ -160,6 +160,13 @@ impl Daemon {
         self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).expect("a running daemon")
     }
 
+    /// The most memory that it has had, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// The end of what the daemon has logged.
     pub fn log(&self) -> String {
         let text = fs::read_to_string(self.path("daemon.log")).unwrap_or_default();

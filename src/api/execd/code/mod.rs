@@ -6,6 +6,7 @@ mod get;
 mod interrupt;
 mod list;
 mod remove;
+mod result;
 mod run;
 mod stream;
 mod text;

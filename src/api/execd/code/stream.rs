@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::result;
 use super::text::Text;
 use crate::api::execd::sse::{self, event};
 use crate::sandbox::code::{CodeEnd, CodeEvent, CodeRun};
@@ -50,8 +51,11 @@ async fn tell(run: CodeRun, context: &str, to: mpsc::Sender<io::Result<Bytes>>) 
                 count = Some(number);
                 continue;
             }
-            Some(CodeEvent::Result(data)) => {
-                counted(count.take()) + &event("result", json!({ "results": renamed(data) }))
+            Some(CodeEvent::Result(rich)) => {
+                for piece in result::event(counted(count.take()), rich) {
+                    to.send(Ok(piece)).await.map_err(drop)?;
+                }
+                continue;
             }
             last => {
                 let end = match last {
@@ -83,16 +87,6 @@ fn output(stream: Stream, text: String) -> String {
     if text.is_empty() { text } else { event(kind, json!({ "text": text })) }
 }
 
-/// Clients look for the plain text under this name.
-fn renamed(mut data: Map<String, Value>) -> Map<String, Value> {
-    if let Some(text) = data.remove("text/plain") {
-        let text = if let Value::String(text) = text { text } else { text.to_string() };
-        data.insert("text".to_owned(), json!(text));
-    }
-    data.retain(|_, value| !value.is_null());
-    data
-}
-
 /// What the error event says; `None` for a success.
 fn failure(end: CodeEnd) -> Option<Value> {
     let error = |name: &str, value: &str, traceback: &[String]| {
@@ -113,13 +107,6 @@ fn failure(end: CodeEnd) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn results_have_their_text_where_clients_look_for_it() {
-        let data = json!({"text/plain": "2", "image/png": "aGk=", "none": null});
-        let Value::Object(data) = data else { unreachable!("an object") };
-        assert_eq!(Value::Object(renamed(data)), json!({"text": "2", "image/png": "aGk="}));
-    }
 
     #[test]
     fn only_a_success_is_none() {

@@ -126,7 +126,8 @@
       evalue = shown(error);
       traceback = [`Uncaught ${evalue}`];
     }
-    say('error', { ename, evalue, traceback });
+    const cut = line => line.slice(0, 1024);
+    say('error', { ename: cut(ename), evalue, traceback: traceback.flatMap(line => line.split('\n')).map(cut) });
   };
   const display = (value, data) => {
     const all = { 'text/plain': shown(value), ...data };

@@ -158,7 +158,7 @@ def _bivouac():
             lines = [f"{type(error).__name__}: {value}"]
         if len(lines) > 400:
             lines = lines[:200] + ["..."] + lines[-199:]
-        say("error", ename=type(error).__name__, evalue=value[:65536], traceback=[line[:4096] for line in lines])
+        say("error", ename=type(error).__name__[:256], evalue=value[:65536], traceback=[line[:1024] for line in lines])
 
     def evaluate(code, text):
         found = eval(code, space)
