@@ -142,10 +142,11 @@ fn auth(config: &Config, address: &Address) -> Auth {
     }
     if on_socket {
         info!(%address, "listening; the permissions of the socket say who may come in");
-    } else {
-        warn!(%address, "listening; no key is asked for: everybody who can connect can run programs on this host");
+        return Auth::None;
     }
-    Auth::None
+    warn!(%address, "listening; no key is asked for: everybody who can connect can run programs on this host");
+    let public = config.public_host.iter().map(|host| host.name().to_owned());
+    Auth::Open(config.names.iter().cloned().chain(public).collect())
 }
 
 #[cfg(test)]

@@ -25,6 +25,15 @@ impl FromStr for PublicHost {
     }
 }
 
+impl PublicHost {
+    /// The host, without port and path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let authority = self.0.split('/').next().unwrap_or_default();
+        authority.rsplit_once(':').map_or(authority, |(name, _)| name)
+    }
+}
+
 impl fmt::Display for PublicHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -46,6 +55,7 @@ mod tests {
         for good in ["example.com", "10.0.0.1:8080", "[::1]:80", "example.com/bivouac", "a.b:1/x/y"] {
             assert_eq!(good.parse::<PublicHost>().map(|host| host.to_string()).as_deref(), Ok(good));
         }
+        assert_eq!("example.com:1/a".parse::<PublicHost>().as_ref().map(PublicHost::name), Ok("example.com"));
         for bad in ["", "http://example.com", "example.com/", "a b", "user@host", "host/a?b", "/path", "a//b", ":80"] {
             assert!(bad.parse::<PublicHost>().is_err(), "{bad}");
         }

@@ -1,19 +1,21 @@
 //! Who may speak to the API: whoever presents one of the configured keys, or whoever reaches the socket.
 //!
 //! On a Unix socket the file's permissions are the authentication and [`Auth::None`] is right; on TCP the daemon asks
-//! for keys. The check stands before routing and before the body: a caller without a key learns nothing. The ports of
+//! for keys, or was told not to ([`Auth::Open`]). The check stands before routing and before the body: a caller without a key learns nothing. The ports of
 //! a sandbox have keys of their own beside it: [`crate::api::access`].
 
 mod file;
 mod key;
+mod names;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 pub use file::{KeyFileError, read_key_file};
 pub use key::{ApiKey, InvalidKey};
+pub use names::Names;
 
 use super::access::{Access, Target, Way, now, token_header};
 use super::error::ApiError;
@@ -29,28 +31,50 @@ const OPEN_PATHS: [&str; 3] = ["/health", "/version", "/openapi.json"];
 pub enum Auth {
     /// Everybody who reaches the listener is let in, but browser pages.
     None,
+    /// The same where browsers can connect: whoever is let in calls the server by one of these names.
+    Open(Names),
     /// Any of these keys lets in.
     Keys(Vec<ApiKey>),
 }
 
 /// Lets a request pass, or answers 401 or 403 in its place.
 pub async fn check(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    match admit(&state.auth, &state.access, request.uri().path(), request.headers()) {
+    match admit(&state.auth, &state.access, request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn admit(auth: &Auth, access: &Access, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-    let target = Target::of(path);
-    match (auth, &target) {
-        _ if OPEN_PATHS.contains(&path) => Ok(()),
-        // Such an address is what it says even where nobody is asked for a key: its end was meant.
-        (_, Some(target @ Target { way: Way::Signed(address), .. })) => admit_signed(access, target, address),
-        (_, Some(target)) if access.admits(target, headers) => Ok(()),
-        (Auth::None, target) => refuse_browsers(headers, target.as_ref().is_some_and(Target::is_of_user)),
-        (Auth::Keys(_), Some(target)) if !headers.contains_key(HEADER) => Err(no_access(target)),
-        (Auth::Keys(keys), _) => admit_key(keys, headers),
+fn admit(auth: &Auth, access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    let target = Target::of(uri.path());
+    if OPEN_PATHS.contains(&uri.path()) {
+        return Ok(());
+    }
+    // Such an address is what it says even where nobody is asked for a key: its end was meant.
+    if let Some(target @ Target { way: Way::Signed(address), .. }) = &target {
+        admit_signed(access, target, address)?;
+        return if matches!(auth, Auth::Keys(_)) || target.is_of_user() {
+            Ok(())
+        } else {
+            refuse_browsers(headers, false)
+        };
+    }
+    let open = target.as_ref().is_some_and(|target| access.is_open(target));
+    match auth {
+        Auth::Keys(_) if open => Ok(()),
+        Auth::Keys(keys) => match &target {
+            Some(target) if access.admits(target, headers) => Ok(()),
+            Some(target) if !headers.contains_key(HEADER) => Err(no_access(target)),
+            _ => admit_key(keys, headers),
+        },
+        Auth::Open(names) if open => names.check(uri, headers),
+        Auth::None if open => Ok(()),
+        Auth::Open(_) | Auth::None => {
+            if let Auth::Open(names) = auth {
+                names.check(uri, headers)?;
+            }
+            refuse_browsers(headers, target.as_ref().is_some_and(Target::is_of_user))
+        }
     }
 }
 
@@ -100,6 +124,8 @@ fn admit_key(keys: &[ApiKey], headers: &HeaderMap) -> Result<(), ApiError> {
 ///
 /// A page that a program in a sandbox serves is of the same origin as this API, so it is refused like any other. To see the
 /// port itself in a browser, its owner opens it or asks for a signed address: then only who knows the sandbox gets there.
+/// A token changes nothing, and to the exec API not even a signed address does: without keys whoever reaches this server gets
+/// them by asking, such a page as well.
 fn refuse_browsers(headers: &HeaderMap, of_user: bool) -> Result<(), ApiError> {
     let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
     if headers.contains_key("origin") || site.is_some_and(|site| site != b"none") {
@@ -137,7 +163,16 @@ mod tests {
     }
 
     fn code(auth: &Auth, path: &str, pairs: &[(&'static str, &[u8])]) -> Option<(u16, &'static str)> {
-        admit(auth, &Access::new(Secret::random()), path, &headers(pairs))
+        code_with(&Access::new(Secret::random()), auth, path, pairs)
+    }
+
+    fn code_with(
+        access: &Access,
+        auth: &Auth,
+        path: &str,
+        pairs: &[(&'static str, &[u8])],
+    ) -> Option<(u16, &'static str)> {
+        admit(auth, access, &path.parse().expect("a path"), &headers(pairs))
             .err()
             .map(|error| (error.status().as_u16(), error.code()))
     }
@@ -184,6 +219,46 @@ mod tests {
         for page in [("origin", &b"http://evil.example"[..]), ("origin", b"null"), ("sec-fetch-site", b"cross-site")] {
             assert_eq!(code(&Auth::None, "/v1/sandboxes", &[page]), Some((403, "SANDBOX::BROWSER_REFUSED")));
         }
+    }
+
+    /// What is admitted to a port by a token, by a signed address, and where ports are open.
+    fn ways_in(auth: &Auth, port: u16, more: &[(&'static str, &[u8])]) -> [Option<u16>; 3] {
+        let id = "0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11".parse().expect("an id");
+        let mut access = Access::new(Secret::random());
+        let token = access.token(&id, port);
+        let name = if port == 80 { "opensandbox-secure-access" } else { "x-execd-access-token" };
+        let with_token = [&[(name, token.as_bytes())], more].concat();
+        let (plain, signed) = (format!("/sandboxes/{id}/proxy/{port}/"), access.sign(&id, port, 4_000_000_000));
+        let signed = format!("/sandboxes/{id}/signed/{signed}/{port}/");
+        let by_token = code_with(&access, auth, &plain, &with_token);
+        let by_address = code_with(&access, auth, &signed, more);
+        access.open_ports = true;
+        [by_token, by_address, code_with(&access, auth, &plain, more)].map(|refused| refused.map(|(status, _)| status))
+    }
+
+    #[test]
+    fn a_page_gets_to_ports_only_where_that_was_meant() {
+        let page: [(&'static str, &[u8]); 2] = [("origin", b"http://localhost"), ("host", b"localhost")];
+        for auth in [Auth::None, Auth::Open(Names::default())] {
+            assert_eq!(ways_in(&auth, 80, &page[1..]), [None, None, None], "no page");
+            assert_eq!(ways_in(&auth, 80, &page), [Some(403), None, None]);
+            assert_eq!(ways_in(&auth, 44772, &page[1..]), [None, None, None]);
+            assert_eq!(ways_in(&auth, 44772, &page), [Some(403), Some(403), Some(403)]);
+        }
+        assert_eq!(ways_in(&keys(), 80, &page), [None, None, None]);
+        assert_eq!(ways_in(&keys(), 44772, &page), [None, None, Some(401)]);
+    }
+
+    #[test]
+    fn a_name_that_was_made_to_lead_here_leads_nowhere() {
+        let (open, evil) = (Auth::Open(Names::default()), ("host", &b"evil.example:8080"[..]));
+        assert_eq!(code(&open, "/v1/sandboxes", &[evil]), Some((403, "SANDBOX::HOST_REFUSED")));
+        assert_eq!(code(&open, "/v1/sandboxes", &[("host", b"127.0.0.1:8080")]), None);
+        assert_eq!(code(&open, "/health", &[evil]), None);
+        // The address is the secret.
+        assert_eq!(ways_in(&open, 80, &[evil]), [Some(403), None, Some(403)]);
+        assert_eq!(code(&Auth::None, "/v1/sandboxes", &[evil]), None, "no browser reaches a socket");
+        assert_eq!(code(&keys(), "/v1/sandboxes", &[evil, (NAME, KEY.as_bytes())]), None);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Config {
     pub max_connections: usize,
     /// What clients call this server, where it is not what they call it when they ask.
     pub public_host: Option<PublicHost>,
+    /// What clients may call this server besides, where no key is asked for.
+    pub names: Vec<String>,
     /// Whether the ports of users' programs are open to everybody who reaches a listener.
     pub open_ports: bool,
     /// How long a program in a sandbox may take to begin its answer.
@@ -144,6 +146,7 @@ impl Config {
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
             max_connections: count(from, "server.max_connections", 1024),
             public_host: from.parsed("server.public_host", str::parse::<PublicHost>),
+            names: from.each("server.names", host_name).unwrap_or_default(),
             open_ports: from.switch("proxy.open_ports").unwrap_or(false),
             proxy_timeout: proxy_timeout(from),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
@@ -248,6 +251,12 @@ fn proxy_timeout(from: &mut Reader) -> Duration {
 
 fn count(from: &Reader, key: &str, default: usize) -> usize {
     from.number(key).map_or(default, |count| usize::try_from(count.clamp(1, 1 << 20)).unwrap_or(default))
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_name = !text.is_empty() && text.chars().all(plain);
+    if is_name { Ok(text.to_owned()) } else { Err(format!("{text:?} is not the name of a host, without a port")) }
 }
 
 /// A name for one directory, and nothing else.

@@ -33,6 +33,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("server.socket_requires_key", Kind::Switch),
     setting("server.max_connections", Kind::Number),
     setting("server.public_host", Kind::Text),
+    setting("server.names", Kind::List),
     setting("server.state_dir", Kind::Text),
     setting("server.run_dir", Kind::Text),
     setting("server.sandbox_metrics", Kind::Switch),

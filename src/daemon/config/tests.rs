@@ -60,7 +60,7 @@ fn the_default_socket_is_in_the_run_directory() {
 
 #[test]
 fn every_kind_of_value_is_read() {
-    let text = "[server]\npublic_host = 'example.com:8080/b'\n[proxy]\nopen_ports = true\n\
+    let text = "[server]\npublic_host = 'example.com:8080/b'\nnames = ['box.example']\n[proxy]\nopen_ports = true\n\
                 [lifecycle]\nmin_timeout_seconds = 1\nmax_timeout_seconds = 3600\nallow_shorter_expiration = true\n\
                 [limits]\ndefault_cpu = 0.5\ndefault_memory = '512Mi'\ndefault_pids = 64\nunenforceable = 'refuse'\n\
                 [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\n";
@@ -82,18 +82,19 @@ fn every_kind_of_value_is_read() {
     assert_eq!(config.unenforceable, Unenforceable::Refuse);
     assert_eq!((config.log_bytes, config.min_free_disk), (1 << 20, 0));
     assert_eq!(config.public_host.map(|host| host.to_string()).as_deref(), Some("example.com:8080/b"));
-    assert!(config.open_ports);
+    assert!(config.open_ports && config.names == ["box.example"]);
 }
 
 #[test]
 fn all_problems_are_told_at_once_with_their_places() {
-    let text = "top = 1\n[server]\npublic_host = 'http://a'\nlisten = ['unix:relative', 'nowhere']\nstate_dir = 'relative'\nlog_level = 'loud'\n\
+    let text = "top = 1\n[server]\npublic_host = 'http://a'\nnames = ['a:80']\nlisten = ['unix:relative', 'nowhere']\nstate_dir = 'relative'\nlog_level = 'loud'\n\
                 log_fromat = 'text'\ninsecure_no_auth = 'yes'\n[lifecycle]\nmin_timeout_seconds = -1\n[limits]\ndefault_memory = 'lots'\n";
     let variables = [("BIVOUAC_LIMITS_DEFAULT_PIDS", "many"), ("BIVOUAC_LOG_FORMAT", "xml")];
     let problems = load(text, &variables, &[]).expect_err("invalid").join("\n");
     for part in [
         "there is no key top",
         "server.public_host: \"http://a\" is not what an address can begin with",
+        "server.names: \"a:80\" is not the name of a host",
         "\"unix:relative\" is not an address",
         "\"nowhere\" is not an address",
         "server.state_dir: \"relative\" is not an absolute path",
