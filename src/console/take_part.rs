@@ -1,15 +1,17 @@
 //! Taking part in a process of a sandbox: our input and signals go there, its output comes here, to its end; a daemon that
 //! is restarted meanwhile is waited for.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::signals::Signals;
@@ -40,7 +42,8 @@ pub struct Part<'a> {
 
 struct Ours {
     input: Option<mpsc::Receiver<Vec<u8>>>,
-    /// What may not have arrived.
+    given: Given,
+    /// A signal that may not have arrived.
     unsent: Option<Message>,
     signals: Signals,
     window: Signal,
@@ -61,6 +64,7 @@ impl Part<'_> {
     pub async fn take(&self) -> Result<u8, Failure> {
         let mut ours = Ours {
             input: self.stdin.then(read_stdin),
+            given: Given::default(),
             unsent: None,
             signals: Signals::catch()?,
             window: signal(SignalKind::window_change())?,
@@ -94,53 +98,118 @@ impl Part<'_> {
         let size = terminal::size().filter(|_| self.tty);
         let size = size.map(|(columns, rows)| format!("&cols={columns}&rows={rows}")).unwrap_or_default();
         let (tty, again) = (u8::from(self.tty), u8::from(again));
-        let path = format!("{}?pty={tty}&streams=1&since={shown}&takeover={again}{size}", self.path);
+        let path = format!("{}?pty={tty}&streams=1&acks=1&since={shown}&takeover={again}{size}", self.path);
         self.client.websocket(&path, &self.action).await
     }
 
     async fn converse(&self, socket: WebSocket, ours: &mut Ours, shown: &mut u64) -> Result<End, Failure> {
         let (mut sink, mut source) = socket.split();
+        let (says, said) = watch::channel(None);
+        let mut heard = pin!(hear(&mut source, shown, &says));
         tokio::select! {
-            end = hear(&mut source, shown) => end,
-            () = self.speak(&mut sink, ours) => Ok(End::Broken),
+            end = &mut heard => end,
+            // What has arrived is shown, and counted, before that is asked for which comes after it.
+            () = self.speak(&mut sink, ours, said) => timeout(PATIENCE, heard).await.unwrap_or(Ok(End::Broken)),
         }
     }
 
-    /// Until the connection breaks.
-    async fn speak(&self, sink: &mut SplitSink<WebSocket, Message>, ours: &mut Ours) {
-        // The window may have changed while there was no connection, and the end of the input may not have arrived.
-        let mut first = vec![ours.unsent.take()];
-        if self.tty {
-            first.push(resized());
-        } else if self.stdin && ours.input.is_none() {
-            first.push(Some(eof()));
-        }
-        for message in first.into_iter().flatten() {
-            if sink.send(message).await.is_err() {
-                return;
-            }
-        }
+    /// Until the connection breaks. What is typed is sent only as far as the program takes it, so that nothing that is said
+    /// beside it has to wait on the way.
+    async fn speak(
+        &self,
+        sink: &mut SplitSink<WebSocket, Message>,
+        ours: &mut Ours,
+        mut said: watch::Receiver<Option<Taken>>,
+    ) {
+        let mut waiting: VecDeque<Message> = ours.unsent.clone().into_iter().collect();
+        // The window may have changed while there was no connection.
+        waiting.extend(resized().filter(|_| self.tty));
+        let mut connected = false;
         loop {
-            let message = tokio::select! {
-                bytes = next(&mut ours.input) => match bytes {
-                    Some(bytes) => Some(Message::binary([&[0], bytes.as_slice()].concat())),
+            while let Some(message) = waiting.front() {
+                if sink.send(message.clone()).await.is_err() {
+                    return;
+                }
+                waiting.pop_front();
+            }
+            ours.unsent = None;
+            let room = connected && ours.given.has_room();
+            tokio::select! {
+                // It lives as long as this does, or the connection is over.
+                changed = said.changed() => {
+                    let taken = *said.borrow_and_update();
+                    let (Ok(()), Some(taken)) = (changed, taken) else { return };
+                    ours.given.taken(taken);
+                    if !connected {
+                        // What an earlier connection may not have brought there.
+                        waiting.extend(ours.given.pieces.iter().map(|piece| typed(piece)));
+                        waiting.extend((ours.input.is_none() && self.stdin && !self.tty).then(eof));
+                        connected = true;
+                    }
+                }
+                bytes = next(&mut ours.input), if room => match bytes {
+                    Some(bytes) => {
+                        waiting.push_back(typed(&bytes));
+                        ours.given.push(bytes);
+                    }
                     None => {
                         ours.input = None;
-                        (!self.tty).then(eof)
+                        waiting.extend((!self.tty).then(eof));
                     }
                 },
                 signal = ours.signals.next() => {
-                    Some(Message::text(json!({ "type": "signal", "signal": signal }).to_string()))
+                    let message = Message::text(json!({ "type": "signal", "signal": signal }).to_string());
+                    ours.unsent = Some(message.clone());
+                    waiting.push_back(message);
                 }
-                _ = ours.window.recv(), if self.tty => resized(),
-            };
-            ours.unsent = message.clone();
-            if let Some(message) = message
-                && sink.send(message).await.is_err()
-            {
-                return;
+                _ = ours.window.recv(), if self.tty => waiting.extend(resized()),
             }
-            ours.unsent = None;
+        }
+    }
+}
+
+/// How much the program has taken of what was typed, as the daemon counts, and how much more may be on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Taken {
+    bytes: u64,
+    window: Option<usize>,
+}
+
+/// What was sent, and perhaps not taken.
+#[derive(Debug, Default)]
+struct Given {
+    pieces: VecDeque<Vec<u8>>,
+    bytes: usize,
+    known: Taken,
+}
+
+impl Given {
+    fn has_room(&self) -> bool {
+        self.known.window.is_none_or(|window| self.bytes + CHUNK <= window)
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) {
+        // Of a daemon that does not count nothing would ever be heard.
+        if self.known.window.is_some() {
+            self.bytes += bytes.len();
+            self.pieces.push_back(bytes);
+        }
+    }
+
+    /// A daemon that was started again counts from the beginning.
+    fn taken(&mut self, taken: Taken) {
+        let mut more = usize::try_from(taken.bytes.saturating_sub(self.known.bytes)).unwrap_or(usize::MAX);
+        self.known = taken;
+        while let Some(first) = self.pieces.front_mut()
+            && more > 0
+        {
+            let part = more.min(first.len());
+            first.drain(..part);
+            self.bytes -= part;
+            more -= part;
+            if first.is_empty() {
+                self.pieces.pop_front();
+            }
         }
     }
 }
@@ -151,6 +220,10 @@ async fn next(input: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
         Some(input) => input.recv().await,
         None => std::future::pending().await,
     }
+}
+
+fn typed(bytes: &[u8]) -> Message {
+    Message::binary([&[0], bytes].concat())
 }
 
 fn eof() -> Message {
@@ -184,7 +257,11 @@ fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// Shows what comes, to the end of the process or of the connection.
-async fn hear(source: &mut SplitStream<WebSocket>, shown: &mut u64) -> Result<End, Failure> {
+async fn hear(
+    source: &mut SplitStream<WebSocket>,
+    shown: &mut u64,
+    says: &watch::Sender<Option<Taken>>,
+) -> Result<End, Failure> {
     while let Some(Ok(message)) = source.next().await {
         match message {
             Message::Binary(bytes) => match bytes.split_first() {
@@ -197,6 +274,7 @@ async fn hear(source: &mut SplitStream<WebSocket>, shown: &mut u64) -> Result<En
             },
             Message::Text(text) => {
                 let said: Value = serde_json::from_str(text.as_str()).unwrap_or_default();
+                says.send_if_modified(|taken| take_in(&said, taken));
                 if let Some(code) = code(&said) {
                     return Ok(End::Exit(code));
                 }
@@ -205,6 +283,22 @@ async fn hear(source: &mut SplitStream<WebSocket>, shown: &mut u64) -> Result<En
         }
     }
     Ok(End::Broken)
+}
+
+/// Whether that was something about what was typed.
+fn take_in(said: &Value, taken: &mut Option<Taken>) -> bool {
+    match (said["type"].as_str(), &taken) {
+        (Some("connected"), _) => {
+            let window = said["stdin_window"].as_u64().and_then(|window| usize::try_from(window).ok());
+            *taken = Some(Taken { bytes: said["stdin_taken"].as_u64().unwrap_or_default(), window });
+            true
+        }
+        (Some("stdin_taken"), Some(before)) => {
+            *taken = Some(Taken { bytes: said["bytes"].as_u64().unwrap_or(before.bytes), ..*before });
+            true
+        }
+        _ => false,
+    }
 }
 
 fn missed(offset: &[u8], shown: &mut u64) {
@@ -273,5 +367,36 @@ mod tests {
         ] {
             assert_eq!(code(&said), expected, "{said}");
         }
+    }
+
+    #[test]
+    fn what_was_not_taken_is_given_again() {
+        let mut given = Given::default();
+        given.push(vec![0; 10]);
+        assert_eq!((given.pieces.len(), given.bytes, given.has_room()), (0, 0, true), "nobody counts");
+        let window = Some(CHUNK + 20);
+        given.taken(Taken { bytes: 0, window });
+        given.push(vec![1; 10]);
+        given.push(vec![2; 10]);
+        assert!(given.has_room());
+        given.push(vec![3; 10]);
+        assert!(!given.has_room());
+        given.taken(Taken { bytes: 15, window });
+        assert_eq!((given.pieces.front(), given.bytes), (Some(&vec![2; 5]), 15));
+        given.taken(Taken { bytes: 0, window });
+        assert_eq!(given.bytes, 15, "a daemon that knows nothing of it");
+        given.taken(Taken { bytes: 20, window });
+        assert_eq!((given.pieces.len(), given.bytes), (0, 0), "not less than nothing");
+    }
+
+    #[test]
+    fn the_daemon_says_what_was_taken() {
+        let mut taken = None;
+        assert!(!take_in(&json!({"type": "stdin_taken", "bytes": 5}), &mut taken));
+        assert!(take_in(&json!({"type": "connected", "stdin_taken": 3, "stdin_window": 9}), &mut taken));
+        assert!(take_in(&json!({"type": "stdin_taken", "bytes": 5}), &mut taken));
+        assert_eq!(taken, Some(Taken { bytes: 5, window: Some(9) }));
+        assert!(take_in(&json!({"type": "connected"}), &mut taken));
+        assert_eq!(taken, Some(Taken::default()));
     }
 }

@@ -77,6 +77,41 @@ fn input_and_output_are_passed_byte_by_byte() {
 }
 
 #[test]
+fn signals_reach_a_program_that_does_not_read() {
+    let Some(mut daemon) = Daemon::start("signals_reach_a_program_that_does_not_read") else { return };
+    let id = daemon.sleeper().id;
+    let script = "trap 'exit 9' TERM; trap 'wc -c' INT; echo ready; while true; do sleep 0.01; done";
+    let start = |daemon: &Daemon| {
+        let mut command = daemon.cli_command(&["exec", "-i", &id, "--", "sh", "-c", script]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the command line starts");
+        let mut ready = [0; 6];
+        child.stdout.as_mut().expect("its output").read_exact(&mut ready).expect("it is ready");
+        // More than all on the way would hold.
+        let mut stdin = child.stdin.take().expect("its input");
+        let writer = std::thread::spawn(move || stdin.write_all(&[b'x'; 5_000_000]).is_ok());
+        (child, writer)
+    };
+    let (mut child, writer) = start(&daemon);
+    kill(pid(&child), Signal::SIGTERM).expect("a child of ours");
+    assert_eq!(child.wait().expect("its end").code(), Some(9));
+    drop(writer.join());
+
+    // What a daemon had not passed on the next one gets; what it had only just passed on comes again.
+    let (mut child, writer) = start(&daemon);
+    daemon.kill();
+    daemon.launch();
+    kill(pid(&child), Signal::SIGINT).expect("a child of ours");
+    let mut counted = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("its output"));
+    std::io::BufRead::read_line(&mut stdout, &mut counted).expect("a line");
+    let counted: usize = counted.trim().parse().expect("a number");
+    assert!((5_000_000..=5_000_000 + (64 << 10)).contains(&counted), "{counted}");
+    assert!(writer.join().expect("written"));
+    kill(pid(&child), Signal::SIGTERM).expect("a child of ours");
+    assert_eq!(child.wait().expect("its end").code(), Some(9));
+}
+
+#[test]
 fn signals_reach_the_program_and_a_restart_is_sat_out() {
     let Some(mut daemon) = Daemon::start("signals_reach_the_program_and_a_restart_is_sat_out") else { return };
     let id = daemon.sleeper().id;

@@ -168,6 +168,53 @@ fn pipes_are_apart_and_input_has_an_end() {
 }
 
 #[test]
+fn signals_and_sizes_do_not_wait_behind_what_nobody_reads() {
+    let Some(daemon) = Daemon::start("signals_and_sizes_do_not_wait") else { return };
+    let sandbox = daemon.sleeper();
+    let trap = "trap 'exit 9' TERM; trap 'stty size' INT; stty raw -echo; echo ready; while true; do sleep 0.01; done";
+    for (query, code) in [("acks=1", 9), ("pty=0", 9)] {
+        let session = sandbox.open_pty(&json!({"argv": ["sh", "-c", trap]}));
+        let mut client = daemon.attach(&sandbox, &session, query);
+        client.until_shown("ready");
+        // More than a pipe or a terminal holds, and less than what is held for them.
+        for _ in 0..10 {
+            client.type_in(&[b'x'; 100_000]);
+        }
+        client.say(&json!({"type": "ping"}));
+        client.until("a pong", |client| client.said.contains(&json!({"type": "pong"})));
+        if query == "acks=1" {
+            assert_eq!(
+                (&client.said[0]["stdin_taken"], &client.said[0]["stdin_window"]),
+                (&json!(0), &json!(256 << 10))
+            );
+            client.until("it is told", |client| client.said.iter().any(|said| said["type"] == "stdin_taken"));
+            let taken = client.said.iter().rev().find(|said| said["type"] == "stdin_taken").cloned();
+            let taken = taken.and_then(|said| said["bytes"].as_u64());
+            assert!(taken.is_some_and(|taken| (1..900_000).contains(&taken)), "{taken:?}");
+            client.resize(132, 43);
+            client.say(&json!({"type": "signal", "signal": "SIGINT"}));
+            client.until_shown("43 132");
+        }
+        client.say(&json!({"type": "signal", "signal": "SIGTERM"}));
+        assert_eq!(client.exit_code(), code);
+    }
+    // What was typed is there when somebody reads, and its end comes after it.
+    let later = "trap '>/tmp/go' TERM; echo ready; until [ -e /tmp/go ]; do sleep 0.01; done; wc -c";
+    let session = sandbox.open_pty(&json!({"argv": ["sh", "-c", later]}));
+    let mut client = daemon.attach(&sandbox, &session, "pty=0");
+    client.until_shown("ready");
+    for _ in 0..10 {
+        client.type_in(&[b'x'; 100_000]);
+    }
+    client.say(&json!({"type": "eof"}));
+    client.say(&json!({"type": "ping"}));
+    client.until("a pong", |client| client.said.contains(&json!({"type": "pong"})));
+    client.say(&json!({"type": "signal", "signal": "SIGTERM"}));
+    assert_eq!(client.exit_code(), 0);
+    assert_eq!(client.out, b"ready\n1000000\n");
+}
+
+#[test]
 fn a_restart_of_the_daemon_loses_no_byte() {
     let Some(mut daemon) = Daemon::start("a_restart_of_the_daemon_loses_no_byte") else { return };
     let id = daemon.sleeper().id;

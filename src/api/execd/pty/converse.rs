@@ -6,7 +6,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::frames::{Telling, error, text};
@@ -23,6 +23,9 @@ const CHUNK: usize = 64 << 10;
 
 /// Replies that wait for a slow client; then it is not listened to.
 const REPLIES: usize = 4;
+
+/// What a client that counts may send beyond what was taken. Far less than is held for it, so that it is always listened to.
+const WINDOW: u64 = 256 << 10;
 
 /// For the last words, and for the client to hear them.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -43,6 +46,8 @@ pub struct Wishes {
     pub since: Option<u64>,
     /// Whether it wants to see by streams what was written before it came.
     pub streams: bool,
+    /// Whether it wants to hear how much of what it types was taken, and sends no more than [`WINDOW`] beyond that.
+    pub acks: bool,
 }
 
 /// Why it is over.
@@ -89,15 +94,47 @@ async fn talk(
         Err(error) => return End::NotStarted(error),
     };
     let mode = if running.has_terminal() { "pty" } else { "pipe" };
-    let connected = json!({ "type": "connected", "session_id": process.id().as_str(), "mode": mode });
+    let mut connected = json!({ "type": "connected", "session_id": process.id().as_str(), "mode": mode });
     let (replies, waiting) = mpsc::channel(REPLIES);
+    let (taken, mut told) = watch::channel(running.taken());
+    let taken_so_far = *told.borrow_and_update();
+    if let (true, Some(fields)) = (wishes.acks, connected.as_object_mut()) {
+        fields.extend([("stdin_taken".to_owned(), taken_so_far.into()), ("stdin_window".to_owned(), WINDOW.into())]);
+    }
     let first = [Some(text(&connected)), telling.opening()];
+    let answers = Answers { replies: waiting, taken: wishes.acks.then_some(told) };
     tokio::select! {
-        end = show(sink, attachment, running, telling, first, waiting) => end,
-        () = listen(source, running, replies) => End::ClientGone,
+        end = show(sink, attachment, running, telling, first, answers) => end,
+        () = listen(source, running, replies, taken) => End::ClientGone,
         () = attachment.lost() => End::TakenOver,
         () = process.closed() => End::Deleted,
         phase = attachment.sandbox_left() => End::SandboxLeft(phase),
+    }
+}
+
+/// What is said of what the client says.
+struct Answers {
+    replies: mpsc::Receiver<Message>,
+    taken: Option<watch::Receiver<u64>>,
+}
+
+impl Answers {
+    /// Never anything when there is nothing more.
+    async fn next(&mut self) -> Message {
+        let Self { replies, taken } = self;
+        let newly_taken = async {
+            if let Some(taken) = taken
+                && taken.changed().await.is_ok()
+            {
+                return *taken.borrow_and_update();
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            Some(reply) = replies.recv() => reply,
+            bytes = newly_taken => text(&json!({ "type": "stdin_taken", "bytes": bytes })),
+            else => std::future::pending().await,
+        }
     }
 }
 
@@ -108,7 +145,7 @@ async fn show(
     running: &RunningInteractive,
     mut telling: Telling,
     first: [Option<Message>; 2],
-    mut replies: mpsc::Receiver<Message>,
+    mut answers: Answers,
 ) -> End {
     let tape = attachment.process.tape();
     let mut ping = interval_at(Instant::now() + PING, PING);
@@ -129,7 +166,7 @@ async fn show(
         let most = telling.most(CHUNK).min(usize::try_from(left).unwrap_or(CHUNK));
         tokio::select! {
             biased;
-            Some(reply) = replies.recv() => messages.push(reply),
+            reply = answers.next() => messages.push(reply),
             _ = ping.tick() => messages.push(Message::Ping(Vec::new().into())),
             ended = running.over(), if over.is_none() => over = Some(ended),
             piece = tape.next(telling.next, most) => match piece {

@@ -6,6 +6,7 @@ mod frames;
 mod get;
 mod open;
 mod speak;
+mod typed;
 mod websocket;
 
 pub use close::close;

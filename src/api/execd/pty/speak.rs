@@ -6,27 +6,48 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::frames::{STDIN, error, text};
+use super::typed::Typed;
 use crate::sandbox::WindowSize;
 use crate::sandbox::commands::RunningInteractive;
 
 /// A client that says nothing for so long, not even in answer to a ping, is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Does what the client says until it is gone; what is to be said of that goes to `replies`.
-pub async fn listen(source: &mut SplitStream<WebSocket>, running: &RunningInteractive, replies: mpsc::Sender<Message>) {
-    while let Ok(Some(Ok(message))) = timeout(SILENCE, source.next()).await {
-        let reply = match message {
-            Message::Binary(bytes) => match bytes.split_first() {
-                Some((&STDIN, typed)) => write(running, typed).await,
-                _ => Some(invalid("a binary message begins with 0x00, and what is typed follows")),
+/// Does what the client says until it is gone; what is to be said of that goes to `replies`, and how much of what was typed
+/// the process has taken goes to `taken`.
+///
+/// A process that does not read holds up what is typed, and nothing that is said beside it.
+pub async fn listen(
+    source: &mut SplitStream<WebSocket>,
+    running: &RunningInteractive,
+    replies: mpsc::Sender<Message>,
+    taken: watch::Sender<u64>,
+) {
+    let mut typed = Typed::default();
+    loop {
+        let reply = tokio::select! {
+            passed = typed.pass_on(running), if typed.is_waiting() => {
+                taken.send_if_modified(|taken| std::mem::replace(taken, running.taken()) != running.taken());
+                passed.err().map(|problem| {
+                    error("STDIN_WRITE_FAILED", &format!("nobody reads this any more: {problem}"))
+                })
+            }
+            heard = timeout(SILENCE, source.next()), if typed.has_room() => match heard {
+                Ok(Some(Ok(Message::Binary(bytes)))) => match bytes.split_first() {
+                    Some((&STDIN, bytes)) => {
+                        typed.push(bytes);
+                        None
+                    }
+                    _ => Some(invalid("a binary message begins with 0x00, and what is typed follows")),
+                },
+                Ok(Some(Ok(Message::Text(said)))) => obey(running, &mut typed, said.as_str()),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => None,
+                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) | Err(_) => return,
             },
-            Message::Text(said) => obey(running, said.as_str()).await,
-            Message::Close(_) => return,
-            Message::Ping(_) | Message::Pong(_) => None,
         };
         if let Some(reply) = reply
             && replies.send(reply).await.is_err()
@@ -36,25 +57,18 @@ pub async fn listen(source: &mut SplitStream<WebSocket>, running: &RunningIntera
     }
 }
 
-async fn write(running: &RunningInteractive, bytes: &[u8]) -> Option<Message> {
-    let problem = running.write(bytes).await.err()?;
-    // Whoever writes on hears it once.
-    running.end_input();
-    Some(error("STDIN_WRITE_FAILED", &format!("nobody reads this any more: {problem}")))
-}
-
-async fn obey(running: &RunningInteractive, said: &str) -> Option<Message> {
+fn obey(running: &RunningInteractive, typed: &mut Typed, said: &str) -> Option<Message> {
     let Ok(said) = serde_json::from_str::<Value>(said) else {
         return Some(invalid("a text message is a JSON object"));
     };
     let done = match said["type"].as_str().unwrap_or_default() {
-        "stdin" => match said["data"].as_str() {
-            Some(data) => return write(running, data.as_bytes()).await,
-            None => Err("data must be a string".to_owned()),
-        },
+        "stdin" => said["data"]
+            .as_str()
+            .map(|data| typed.push(data.as_bytes()))
+            .ok_or_else(|| "data must be a string".to_owned()),
         "eof" if running.has_terminal() => Err("a terminal has no end of input; type 0x04 (Ctrl-D)".to_owned()),
         "eof" => {
-            running.end_input();
+            typed.end();
             Ok(())
         }
         "resize" => size(&said).and_then(|size| running.resize(size).map_err(|error| error.to_string())),

@@ -57,7 +57,7 @@ fn wishes(query: &Query) -> Result<Wishes, ApiError> {
     };
     let terminal = query.get("pty").is_none() || query.flag("pty")?;
     let mode = if terminal { Mode::Terminal(size) } else { Mode::Pipes };
-    Ok(Wishes { mode, since, streams: query.flag("streams")? })
+    Ok(Wishes { mode, since, streams: query.flag("streams")?, acks: query.flag("acks")? })
 }
 
 fn side(query: &Query, name: &str) -> Result<Option<u16>, ApiError> {

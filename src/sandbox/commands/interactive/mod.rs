@@ -159,12 +159,24 @@ impl Running {
         }
     }
 
-    /// Writes to its standard input; waits for a process that does not read.
+    /// Writes some of the bytes to its standard input, and says how many; waits for a process that does not read. Whoever
+    /// gives up waiting has written nothing.
     ///
     /// # Errors
     /// When nobody can read that any more.
-    pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.input.write(bytes).await
+    }
+
+    /// How many bytes were written to its input by this daemon, or discarded.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.input.taken()
+    }
+
+    /// Counts bytes that nobody will read as taken.
+    pub fn discard(&self, bytes: usize) {
+        self.input.count(bytes);
     }
 
     /// The end of its standard input. A terminal has none.
