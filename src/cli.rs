@@ -60,6 +60,12 @@ pub enum Command {
                             Exit code: as that of run.")]
     Exec(console::exec::Exec),
 
+    /// Take part in the program of a sandbox, and exit with its code
+    #[command(after_help = "Example:\n  bivouac attach web\n\n\
+                            What it has written comes first, as far as it is kept. Input reaches a program that was \
+                            started with run -i or -t; with a terminal, Ctrl-P Ctrl-Q detaches and leaves it running.")]
+    Attach(console::attach::Attach),
+
     /// List the sandboxes
     #[command(visible_alias = "ls")]
     #[command(after_help = "Example:\n  bivouac list --state Running --metadata team=build")]
@@ -220,7 +226,11 @@ pub fn perform(cli: &Cli) -> u8 {
             console::complain(&failure);
         }
         // `run` answers with the codes of its program, among which 1 is common.
-        if matches!(cli.command, Command::Run(_) | Command::Exec(_)) { console::run::OUR_ERROR } else { 1 }
+        if matches!(cli.command, Command::Run(_) | Command::Exec(_) | Command::Attach(_)) {
+            console::run::OUR_ERROR
+        } else {
+            1
+        }
     })
 }
 
@@ -238,6 +248,7 @@ async fn ask(client: &Client, command: &Command) -> Result<u8, Failure> {
         Command::Run(args) => return console::run::run(client, args).await,
         Command::Exec(args) => return console::exec::exec(client, args).await,
         Command::Doctor(args) => return console::doctor::verify_images(client, args).await,
+        Command::Attach(args) => return console::attach::attach(client, args).await,
         Command::Cp(args) => return console::cp::copy(client, args).await,
         Command::Create(args) => console::create::create(client, args).await,
         Command::List(args) => console::list::list(client, args).await,

@@ -115,3 +115,20 @@ async fn pipes_over_a_websocket() {
     assert_eq!(server.send("DELETE", &pty(&sandbox, &format!("/{session}")), None).await.status, 200);
     assert_eq!(server.get(&pty(&sandbox, &format!("/{session}"))).await.status, 404);
 }
+
+#[tokio::test]
+async fn attaching_is_refused_where_nothing_is_handed_out() {
+    let server = Server::start().await;
+    let sandbox = created(&server).await;
+    let path = |id: &str, query: &str| format!("/v1/sandboxes/{id}/attach{query}");
+    let plain = server.get(&path(&sandbox, "")).await;
+    assert_eq!(plain.status, 400, "it speaks WebSocket only");
+    for query in ["?since=-1", "?since=x", "?takeover=2", "?acks=x"] {
+        assert_eq!(connect(&server, &path(&sandbox, query)).await.err(), Some(400), "{query}");
+    }
+    assert_eq!(connect(&server, &path("0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11", "")).await.err(), Some(404));
+    // The pretended host knows no entrypoint, as a PID 1 of an earlier version.
+    assert_eq!(connect(&server, &path(&sandbox, "")).await.err(), Some(409));
+    server.send("POST", &format!("/v1/sandboxes/{sandbox}/pause"), None).await;
+    assert_eq!(connect(&server, &path(&sandbox, "")).await.err(), Some(409));
+}

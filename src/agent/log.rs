@@ -31,12 +31,15 @@ pub struct LogWriter {
     /// Payload bytes in each segment, to know what emptying it drops.
     payload: [u64; 2],
     dropped: u64,
+    /// Payload bytes that were written, whether they are there still or not.
+    kept: u64,
 }
 
 impl LogWriter {
     /// Starts a log in two empty files.
     pub fn start(segments: [OwnedFd; 2], segment_bytes: u64) -> nix::Result<Self> {
-        let mut log = Self { segments, segment_bytes, current: 0, number: 1, position: 0, payload: [0; 2], dropped: 0 };
+        let mut log =
+            Self { segments, segment_bytes, current: 0, number: 1, position: 0, payload: [0; 2], dropped: 0, kept: 0 };
         log.write_header()?;
         Ok(log)
     }
@@ -54,9 +57,22 @@ impl LogWriter {
             self.dropped += payload.len() as u64;
             return;
         }
-        if self.write_frame(stream, at_unix_nanos, payload).is_err() {
-            self.dropped += payload.len() as u64;
+        match self.write_frame(stream, at_unix_nanos, payload) {
+            Ok(()) => self.kept += payload.len() as u64,
+            Err(_) => self.dropped += payload.len() as u64,
         }
+    }
+
+    /// How many bytes of output were written.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// How many of these may be written that a reader has not seen, so that it finds them still, were it single bytes with a
+    /// head for each.
+    pub fn ahead(&self) -> u64 {
+        const MOST: u64 = 256 << 10;
+        (self.segment_bytes / (2 * FRAME_BYTES)).min(MOST)
     }
 
     fn turn(&mut self) -> nix::Result<()> {

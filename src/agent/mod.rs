@@ -111,8 +111,9 @@ fn start(seed: Seed, from: &Inheritance) -> Step<Option<(supervise::Running, See
     rootfs::enter(&root, &seed.stage)?;
     let log = log::LogWriter::start([first_log, second_log], plan.log_segment_bytes).step("start the log")?;
     identity::become_supervisor(seed.plan.supervisor_id, &from.user_namespace)?;
-    let (entrypoint, outputs) = seed.nursling.execute(&plan.process)?;
-    Ok(Some((supervise::Running { nonce: seed.plan.nonce.clone(), log, outputs, entrypoint }, seed.plan)))
+    let born = seed.nursling.execute(&plan.process, plan.interaction)?;
+    let (nonce, interaction) = (seed.plan.nonce.clone(), plan.interaction);
+    Ok(Some((supervise::Running { nonce, log, born, interaction }, seed.plan)))
 }
 
 fn await_order(control: &OwnedFd) -> Step<Option<[OwnedFd; START_FDS]>> {

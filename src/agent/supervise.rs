@@ -2,6 +2,7 @@
 //! started.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,9 +13,9 @@ use nix::unistd::Pid;
 
 use super::exec::{Execs, Nursery};
 use super::log::{LogWriter, Stream};
-use super::workload::Outputs;
-use crate::model::{ExecId, Exit};
-use crate::proto::{self, Command, MAX_CONTROL_BYTES, Report};
+use super::workload::{Born, Outputs};
+use crate::model::{ExecId, Exit, Interaction};
+use crate::proto::{self, Command, MAX_CONTROL_BYTES, READER_SECONDS, Report};
 use crate::sys::{self, Ended, Patience};
 
 /// Signals that PID 1 passes on to the entrypoint, as `docker kill` and CI runners send them.
@@ -37,8 +38,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Running {
     pub nonce: String,
     pub log: LogWriter,
-    pub outputs: Outputs,
-    pub entrypoint: Pid,
+    pub born: Born,
+    pub interaction: Interaction,
 }
 
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Supervisor<'a> {
     outputs: [Option<(OwnedFd, Stream)>; 2],
     entrypoint: Pid,
     exit: Option<Exit>,
+    /// How much of the output a reader has seen, and until when it is waited for.
+    reader: Option<(u64, Instant)>,
     execs: Execs<'a>,
     /// The socket to the daemon has no room for what is to be said.
     waits_for_room: bool,
@@ -56,10 +59,20 @@ pub struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     pub fn new(control: OwnedFd, running: Running, nursery: Nursery<'a>) -> Self {
-        let Running { nonce, log, outputs: Outputs { stdout, stderr }, entrypoint } = running;
+        let Running { nonce, log, born: Born { pid: entrypoint, outputs, handed }, interaction } = running;
+        let Outputs { mut stdout, stderr } = outputs;
+        let mut execs = Execs::new(nursery);
+        if let Some(handed) = handed {
+            let is_terminal = matches!(interaction, Interaction::Terminal { .. });
+            // Without a second descriptor nothing could be typed, or nothing be seen; it runs in any case.
+            match handed.try_clone() {
+                Ok(master) if is_terminal => stdout = master,
+                _ => {}
+            }
+            execs.know_entrypoint(entrypoint, handed, is_terminal);
+        }
         let outputs = [Some((stdout, Stream::Stdout)), Some((stderr, Stream::Stderr))];
-        let execs = Execs::new(nursery);
-        Self { control, nonce, log, outputs, entrypoint, exit: None, execs, waits_for_room: false }
+        Self { control, nonce, log, outputs, entrypoint, exit: None, reader: None, execs, waits_for_room: false }
     }
 
     /// Runs until the daemon and the launcher have both let go of the control socket, or the sandbox is killed.
@@ -102,8 +115,11 @@ impl<'a> Supervisor<'a> {
             PollFd::new(self.control.as_fd(), PollFlags::POLLIN | room),
         ];
         let mut places = [None, None];
+        let (held, patience) = self.held();
         for (place, output) in places.iter_mut().zip(&self.outputs) {
-            if let Some((fd, _)) = output {
+            if let Some((fd, _)) = output
+                && !held
+            {
                 *place = Some(fds.len());
                 fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             }
@@ -111,7 +127,7 @@ impl<'a> Supervisor<'a> {
         let first_word = fds.len();
         fds.extend(self.execs.words().map(|(_, word)| PollFd::new(word, PollFlags::POLLIN)));
         // An interrupted poll shows nothing as ready, and the loop comes back.
-        let _ = poll(&mut fds, PollTimeout::NONE);
+        let _ = poll(&mut fds, patience);
         let ready = |at: usize| fds.get(at).is_some_and(|fd| fd.any().unwrap_or(false));
         let readable =
             |at: usize| fds.get(at).and_then(PollFd::revents).is_some_and(|found| found != PollFlags::POLLOUT);
@@ -121,6 +137,18 @@ impl<'a> Supervisor<'a> {
             control: ready(1) && readable(1),
             outputs: places.map(|place| place.is_some_and(ready)),
             words: words.collect(),
+        }
+    }
+
+    /// Whether the output stays with the entrypoint, and how long at most.
+    fn held(&self) -> (bool, PollTimeout) {
+        match self.reader {
+            Some((seen, lapses)) if self.log.kept() >= seen.saturating_add(self.log.ahead()) => {
+                let left = lapses.saturating_duration_since(Instant::now());
+                let millis = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
+                if left.is_zero() { (false, PollTimeout::NONE) } else { (true, PollTimeout::from(millis.max(1))) }
+            }
+            _ => (false, PollTimeout::NONE),
         }
     }
 
@@ -149,6 +177,7 @@ impl<'a> Supervisor<'a> {
     fn reap(&mut self) {
         while let Ok(Some((pid, ended))) = sys::wait_any(Patience::Look) {
             if pid == self.entrypoint {
+                self.execs.ended(pid, exit_of(ended));
                 self.finish(exit_of(ended));
             } else {
                 self.execs.ended(pid, exit_of(ended));
@@ -168,12 +197,12 @@ impl<'a> Supervisor<'a> {
                 self.execs.ended(pid, exit_of(ended));
             }
         }
+        self.exit = Some(exit);
         for index in 0..self.outputs.len() {
             while self.outputs[index].is_some() {
                 self.on_output(index);
             }
         }
-        self.exit = Some(exit);
         self.execs.say(Report::Exited(exit));
     }
 
@@ -183,6 +212,8 @@ impl<'a> Supervisor<'a> {
         let mut chunk = vec![0; CHUNK];
         match nix::unistd::read(&*fd, &mut chunk) {
             Err(Errno::EINTR) => {}
+            // The daemon has made the master of a terminal so. Nobody has the other side any more once all have ended.
+            Err(Errno::EAGAIN) if self.exit.is_none() => {}
             Ok(0) | Err(_) => self.outputs[index] = None,
             Ok(length) => {
                 let stream = *stream;
@@ -206,6 +237,9 @@ impl<'a> Supervisor<'a> {
                 }
             }
             Ok(Command::Signal(signal)) => self.pass_on(signal),
+            Ok(Command::Seen { offset }) => {
+                self.reader = Some((offset, Instant::now() + Duration::from_secs(u64::from(READER_SECONDS))));
+            }
             Ok(Command::Exec { id }) => self.execs.start(id, message.fds),
             Ok(Command::SignalExec { id, signal }) => self.execs.signal(&id, signal),
             Ok(Command::Release { id }) => self.execs.release(&id),

@@ -54,6 +54,7 @@ fn protocol() -> Router<ApiState> {
         .route("/stats", get(sandboxes::all_stats))
         .route("/sandboxes/{id}/signal", post(sandboxes::signal))
         .route("/sandboxes/{id}/wait", get(sandboxes::wait))
+        .route("/sandboxes/{id}/attach", get(sandboxes::attach))
         .route("/images", get(images::list))
         .route("/images/export", get(images::export))
         .route("/images/import", post(images::import))

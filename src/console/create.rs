@@ -54,7 +54,7 @@ pub struct Create {
 /// # Errors
 /// When the daemon refuses, or the program could not be started.
 pub async fn create(client: &Client, args: &Create) -> Result<(), Failure> {
-    let sandbox = submit(client, args).await?;
+    let sandbox = submit(client, args, &BTreeMap::new()).await?;
     screen::line(&sandbox.id)?;
     if sandbox.status.state == "Failed" { Err(not_started(&sandbox.id, &sandbox.status)) } else { Ok(()) }
 }
@@ -63,21 +63,13 @@ pub async fn create(client: &Client, args: &Create) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When the daemon refuses.
-pub async fn submit(client: &Client, args: &Create) -> Result<Sandbox, Failure> {
+pub async fn submit(client: &Client, args: &Create, extensions: &BTreeMap<&str, String>) -> Result<Sandbox, Failure> {
     let entrypoint = command::of(client, &args.image, &args.command).await?;
-    submit_with(client, args, &entrypoint).await
-}
-
-/// The same with another program than the one that was given.
-///
-/// # Errors
-/// When the daemon refuses.
-pub async fn submit_with(client: &Client, args: &Create, entrypoint: &[String]) -> Result<Sandbox, Failure> {
     let call = Call::new(Method::POST, "/v1/sandboxes", format!("create a sandbox of {}", args.image));
-    client.json(call.with(request(args, entrypoint))).await
+    client.json(call.with(request(args, &entrypoint, extensions))).await
 }
 
-fn request(args: &Create, entrypoint: &[String]) -> Value {
+fn request(args: &Create, entrypoint: &[String], extensions: &BTreeMap<&str, String>) -> Value {
     let mut limits = BTreeMap::new();
     limits.extend(args.cpu.as_ref().map(|cpu| ("cpu", cpu)));
     limits.extend(args.memory.as_ref().map(|memory| ("memory", memory)));
@@ -91,6 +83,7 @@ fn request(args: &Create, entrypoint: &[String]) -> Value {
         "metadata": metadata,
         "resourceLimits": limits,
         "timeout": args.timeout.seconds(),
+        "extensions": extensions,
     })
 }
 
@@ -151,10 +144,11 @@ mod tests {
             command: Vec::new(),
         };
         assert_eq!(
-            request(&args, &["sh".to_owned()]),
+            request(&args, &["sh".to_owned()], &BTreeMap::from([("bivouac.stdin", "true".to_owned())])),
             json!({
                 "image": {"uri": "base"}, "entrypoint": ["sh"], "env": {"A": "1=2"},
                 "metadata": {"name": "web", "team": "x"}, "resourceLimits": {"cpu": "500m"}, "timeout": null,
+                "extensions": {"bivouac.stdin": "true"},
             })
         );
     }

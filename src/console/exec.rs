@@ -70,10 +70,19 @@ pub async fn exec(client: &Client, args: &Exec) -> Result<u8, Failure> {
 }
 
 impl Interaction {
-    /// Whether the program needs more than to be watched.
+    /// What a create says of it.
     #[must_use]
-    pub fn asks_for_anything(&self) -> bool {
-        self.interactive || self.tty || self.workdir.is_some()
+    pub fn extensions(&self) -> BTreeMap<&'static str, String> {
+        let mut extensions = BTreeMap::new();
+        if self.interactive {
+            extensions.insert("bivouac.stdin", "true".to_owned());
+        }
+        if self.tty {
+            let size = terminal::size().map(|(columns, rows)| format!("{columns}x{rows}"));
+            extensions.insert("bivouac.terminal", size.unwrap_or_else(|| "true".to_owned()));
+        }
+        extensions.extend(self.workdir.clone().map(|dir| ("bivouac.cwd", dir)));
+        extensions
     }
 
     /// # Errors
@@ -105,11 +114,12 @@ pub async fn in_sandbox(client: &Client, id: &str, program: &Program<'_>) -> Res
     let opened: Opened = client.json(call.with(request(program))).await?;
     let session = format!("{sessions}/{}", opened.session_id);
     let (tty, stdin) = (program.ours.tty, program.ours.interactive);
-    let part = Part { client, path: format!("{session}/ws"), action: action.clone(), tty, stdin };
+    let path = format!("{session}/ws");
+    let part = Part { client, path, action: action.clone(), tty, stdin, detaches: false };
     let ended = part.take().await;
     // It has ended, or nobody wants it any more. Where the sandbox is gone, so is this.
     drop(client.done(Call::new(Method::DELETE, session, action)).await);
-    ended
+    ended.map(|code| code.unwrap_or_default())
 }
 
 fn request(program: &Program<'_>) -> Value {

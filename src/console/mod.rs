@@ -3,6 +3,7 @@
 //! Floor 5. It knows the daemon only through HTTP, as every other client does; `doctor` alone looks at the host itself.
 
 mod address;
+pub mod attach;
 mod attend;
 mod client;
 mod command;

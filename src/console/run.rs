@@ -1,16 +1,14 @@
 //! `bivouac run`: a sandbox in the foreground, as if its program ran right here.
 
 use clap::Args;
-use hyper::Method;
-use serde_json::json;
 
+use super::attach::{self, Stay};
 use super::attend::attend;
-use super::client::Call;
 use super::create::{self, Create};
-use super::exec::{self, Interaction, Program};
+use super::exec::Interaction;
 use super::signals::Signals;
 use super::wire::Status;
-use super::{Client, Failure, command, rm, screen};
+use super::{Client, Failure, rm, screen};
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -32,50 +30,36 @@ const NOT_FOUND: u8 = 127;
 /// What a shell shows for SIGKILL, by which the daemon ends a sandbox.
 const KILLED: u8 = 128 + 9;
 
-/// What a sandbox runs while its program, which takes our input, runs beside it.
-const IDLE: [&str; 3] = ["tail", "-f", "/dev/null"];
-
 /// Creates the sandbox, stays until its end, and returns the exit code for this process.
 ///
 /// # Errors
 /// When the daemon refuses or goes away.
 pub async fn run(client: &Client, args: &Run) -> Result<u8, Failure> {
-    let mut signals = Signals::catch()?;
-    if args.ours.asks_for_anything() {
-        return take_part(client, args).await;
-    }
-    let sandbox = create::submit(client, &args.create).await?;
-    let ended = attend(client, &sandbox, &mut signals).await;
-    if args.rm {
-        rm::by_id(client, &sandbox.id).await.or_else(already_gone)?;
-    }
-    let status = ended?;
-    explain(&sandbox.id, &status);
-    Ok(exit_code(&status))
-}
-
-/// The same with our input, a terminal or a directory: the program runs beside an idle one, and the sandbox ends with it.
-async fn take_part(client: &Client, args: &Run) -> Result<u8, Failure> {
     args.ours.check()?;
-    let command = command::of(client, &args.create.image, &args.create.command).await?;
-    let sandbox = create::submit_with(client, &args.create, &IDLE.map(str::to_owned)).await?;
-    let ended = if sandbox.status.is_over() {
-        explain(&sandbox.id, &sandbox.status);
-        screen::note("bivouac: with -i, -t and -w, the image must have `tail`, which keeps the sandbox there");
-        Ok(OUR_ERROR)
+    let mut signals = Signals::catch()?;
+    let sandbox = create::submit(client, &args.create, &args.ours.extensions()).await?;
+    // The output of one that has ended already is in its log.
+    let takes_part = (args.ours.interactive || args.ours.tty) && !sandbox.status.is_over();
+    let ended = if takes_part {
+        attach::to(client, &sandbox.id, args.ours.tty, args.ours.interactive).await
     } else {
-        let program = Program { command: &command, env: &[], user: None, ours: &args.ours };
-        exec::in_sandbox(client, &sandbox.id, &program).await
+        attend(client, &sandbox, &mut signals).await.map(Stay::Ended)
     };
+    if let Ok(Stay::Detached) = ended {
+        attach::say_detached(&sandbox.id);
+        return Ok(0);
+    }
     if args.rm {
         rm::by_id(client, &sandbox.id).await.or_else(already_gone)?;
-    } else {
-        let path = format!("/v1/sandboxes/{}/signal", sandbox.id);
-        let call = Call::new(Method::POST, path, format!("end sandbox {}", sandbox.id));
-        // One that has ended already needs no signal.
-        drop(client.done(call.with(json!({ "signal": "SIGKILL" }))).await);
     }
-    ended
+    match ended? {
+        Stay::Ended(status) => {
+            explain(&sandbox.id, &status);
+            Ok(exit_code(&status))
+        }
+        Stay::Code(code) => Ok(code),
+        Stay::Detached => Ok(0),
+    }
 }
 
 fn already_gone(failure: Failure) -> Result<(), Failure> {
@@ -85,7 +69,8 @@ fn already_gone(failure: Failure) -> Result<(), Failure> {
     }
 }
 
-fn exit_code(status: &Status) -> u8 {
+/// For this process.
+pub fn exit_code(status: &Status) -> u8 {
     match (status.reason.as_deref(), status.exit_code) {
         (Some("entrypoint_not_found"), _) => NOT_FOUND,
         (Some("entrypoint_not_executable"), _) => NOT_EXECUTABLE,
@@ -96,7 +81,7 @@ fn exit_code(status: &Status) -> u8 {
 }
 
 /// Says on standard error why a sandbox ended, where its program did not end by itself.
-fn explain(id: &str, status: &Status) {
+pub fn explain(id: &str, status: &Status) {
     if status.reason.as_deref() != Some("entrypoint_exited") {
         let reason = status.message.as_deref().or(status.reason.as_deref()).unwrap_or("for no reason that is known");
         screen::note(&format!("bivouac: sandbox {id}: {reason}"));

@@ -38,10 +38,13 @@ pub struct Part<'a> {
     pub tty: bool,
     /// Whether our standard input goes there.
     pub stdin: bool,
+    /// Whether Ctrl-P Ctrl-Q leaves it.
+    pub detaches: bool,
 }
 
 struct Ours {
     input: Option<mpsc::Receiver<Vec<u8>>>,
+    keys: Keys,
     given: Given,
     /// A signal that may not have arrived.
     unsent: Option<Message>,
@@ -52,18 +55,20 @@ struct Ours {
 /// How one connection ended.
 enum End {
     Exit(u8),
+    Detached,
     /// The daemon is away.
     Broken,
 }
 
 impl Part<'_> {
-    /// Stays to the end of the process, and returns its exit code.
+    /// Stays to the end of the process, and returns its exit code; nothing when the user has left it before.
     ///
     /// # Errors
     /// When the daemon stays away or refuses, or our output cannot be written.
-    pub async fn take(&self) -> Result<u8, Failure> {
+    pub async fn take(&self) -> Result<Option<u8>, Failure> {
         let mut ours = Ours {
             input: self.stdin.then(read_stdin),
+            keys: Keys::default(),
             given: Given::default(),
             unsent: None,
             signals: Signals::catch()?,
@@ -77,8 +82,10 @@ impl Part<'_> {
             match self.connect(shown, tries > 0).await {
                 Ok(socket) => {
                     tries += 1;
-                    if let End::Exit(code) = self.converse(socket, &mut ours, &mut shown).await? {
-                        return Ok(code);
+                    match self.converse(socket, &mut ours, &mut shown).await? {
+                        End::Exit(code) => return Ok(Some(code)),
+                        End::Detached => return Ok(None),
+                        End::Broken => {}
                     }
                 }
                 Err(failure) if !failure.may_pass() => return Err(failure),
@@ -109,18 +116,21 @@ impl Part<'_> {
         tokio::select! {
             end = &mut heard => end,
             // What has arrived is shown, and counted, before that is asked for which comes after it.
-            () = self.speak(&mut sink, ours, said) => timeout(PATIENCE, heard).await.unwrap_or(Ok(End::Broken)),
+            end = self.speak(&mut sink, ours, said) => match end {
+                End::Broken => timeout(PATIENCE, heard).await.unwrap_or(Ok(End::Broken)),
+                end => Ok(end),
+            },
         }
     }
 
-    /// Until the connection breaks. What is typed is sent only as far as the program takes it, so that nothing that is said
+    /// Until the connection breaks, or the user leaves. What is typed is sent only as far as the program takes it, so that nothing that is said
     /// beside it has to wait on the way.
     async fn speak(
         &self,
         sink: &mut SplitSink<WebSocket, Message>,
         ours: &mut Ours,
         mut said: watch::Receiver<Option<Taken>>,
-    ) {
+    ) -> End {
         let mut waiting: VecDeque<Message> = ours.unsent.clone().into_iter().collect();
         // The window may have changed while there was no connection.
         waiting.extend(resized().filter(|_| self.tty));
@@ -128,7 +138,7 @@ impl Part<'_> {
         loop {
             while let Some(message) = waiting.front() {
                 if sink.send(message.clone()).await.is_err() {
-                    return;
+                    return End::Broken;
                 }
                 waiting.pop_front();
             }
@@ -138,7 +148,7 @@ impl Part<'_> {
                 // It lives as long as this does, or the connection is over.
                 changed = said.changed() => {
                     let taken = *said.borrow_and_update();
-                    let (Ok(()), Some(taken)) = (changed, taken) else { return };
+                    let (Ok(()), Some(taken)) = (changed, taken) else { return End::Broken };
                     ours.given.taken(taken);
                     if !connected {
                         // What an earlier connection may not have brought there.
@@ -149,8 +159,12 @@ impl Part<'_> {
                 }
                 bytes = next(&mut ours.input), if room => match bytes {
                     Some(bytes) => {
-                        waiting.push_back(typed(&bytes));
-                        ours.given.push(bytes);
+                        let bytes = if self.detaches { ours.keys.pass(bytes) } else { Some(bytes) };
+                        let Some(bytes) = bytes else { return End::Detached };
+                        if !bytes.is_empty() {
+                            waiting.push_back(typed(&bytes));
+                            ours.given.push(bytes);
+                        }
                     }
                     None => {
                         ours.input = None;
@@ -165,6 +179,33 @@ impl Part<'_> {
                 _ = ours.window.recv(), if self.tty => waiting.extend(resized()),
             }
         }
+    }
+}
+
+/// Looks for Ctrl-P Ctrl-Q.
+#[derive(Debug, Default)]
+struct Keys {
+    /// Ctrl-P was typed, and is held back until the next key.
+    held: bool,
+}
+
+impl Keys {
+    const FIRST: u8 = 0x10;
+    const SECOND: u8 = 0x11;
+
+    /// What goes on of what was typed; nothing more once both were.
+    fn pass(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let mut passed = Vec::with_capacity(bytes.len() + 1);
+        for byte in bytes {
+            let held = std::mem::replace(&mut self.held, byte == Self::FIRST);
+            match (held, byte) {
+                (true, Self::SECOND) => return None,
+                (true, Self::FIRST) | (false, Self::FIRST) => passed.extend(held.then_some(Self::FIRST)),
+                (true, _) => passed.extend([Self::FIRST, byte]),
+                (false, _) => passed.push(byte),
+            }
+        }
+        Some(passed)
     }
 }
 
@@ -304,7 +345,7 @@ fn take_in(said: &Value, taken: &mut Option<Taken>) -> bool {
 fn missed(offset: &[u8], shown: &mut u64) {
     if let Ok(offset) = offset.try_into().map(u64::from_be_bytes) {
         if offset > *shown {
-            screen::note(&format!("bivouac: {} bytes of output were lost while the daemon was away", offset - *shown));
+            screen::note(&format!("bivouac: {} bytes of output are not kept any more", offset - *shown));
         }
         *shown = offset;
     }
@@ -323,6 +364,8 @@ fn code(said: &Value) -> Option<u8> {
             screen::note(&format!("bivouac: {problem}"));
             Some(KILLED)
         }
+        // Its status says how.
+        ("error", Some("SANDBOX_ENDED")) => Some(OUR_ERROR),
         ("error", Some("TAKEN_OVER" | "RUNTIME_ERROR")) => {
             screen::note(&format!("bivouac: {problem}"));
             Some(OUR_ERROR)
@@ -361,12 +404,23 @@ mod tests {
             (json!({"type": "error", "code": "START_FAILED", "error": "x", "exit_code": 127}), Some(127)),
             (json!({"type": "error", "code": "SESSION_GONE", "error": "x"}), Some(137)),
             (json!({"type": "error", "code": "TAKEN_OVER", "error": "x"}), Some(125)),
+            (json!({"type": "error", "code": "SANDBOX_ENDED", "error": "x"}), Some(125)),
             (json!({"type": "error", "code": "STDIN_WRITE_FAILED", "error": "x"}), None),
             (json!({"type": "pong"}), None),
             (Value::Null, None),
         ] {
             assert_eq!(code(&said), expected, "{said}");
         }
+    }
+
+    #[test]
+    fn two_keys_leave_it_and_every_other_goes_on() {
+        let mut keys = Keys::default();
+        let mut pass = |bytes: &[u8]| keys.pass(bytes.to_vec());
+        assert_eq!(pass(b"a\x11b"), Some(b"a\x11b".to_vec()));
+        assert_eq!((pass(b"c\x10"), pass(b"d")), (Some(b"c".to_vec()), Some(b"\x10d".to_vec())));
+        assert_eq!(pass(b"\x10\x10\x10e"), Some(b"\x10\x10\x10e".to_vec()));
+        assert_eq!((pass(b"f\x10"), pass(b"\x11g")), (Some(b"f".to_vec()), None));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Sandbox {
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     #[serde(default)]
+    pub extensions: BTreeMap<String, String>,
+    #[serde(default)]
     pub entrypoint: Vec<String>,
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,

@@ -124,6 +124,11 @@ impl Guest {
         self.command(&Command::Signal(signal))
     }
 
+    /// Tells PID 1 how far the entrypoint's output was seen.
+    pub fn seen_output(&self, offset: u64) -> Result<(), GuestError> {
+        self.command(&Command::Seen { offset })
+    }
+
     /// Kills PID 1, and with it everything in its PID namespace; harmless when it is gone.
     pub fn kill(&self) -> Result<(), GuestError> {
         match sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL) {

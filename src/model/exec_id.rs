@@ -25,6 +25,12 @@ impl ExecId {
         Self(uuid::Uuid::new_v4().simple().to_string())
     }
 
+    /// The entrypoint, where something of it can be handed out as of an execution.
+    #[must_use]
+    pub fn entrypoint() -> Self {
+        Self("0".repeat(32))
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

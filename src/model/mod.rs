@@ -19,6 +19,6 @@ pub use history::{Event, History};
 pub use id::{InvalidSandboxId, SandboxId};
 pub use limits::{InvalidQuantity, LIMIT_NAMES, Limits, OutOfMemory, parse_cpu, parse_memory};
 pub use network::{NetworkMode, UnknownNetworkMode};
-pub use spec::{Platform, SandboxSpec};
+pub use spec::{Interaction, Platform, SandboxSpec};
 pub use status::{Exit, Phase, Reason, Status};
 pub use usage::{CpuUsage, DiskUsage, HostSize, IoUsage, MemoryUsage, PidsUsage, Throttling, Usage};

@@ -23,6 +23,12 @@ pub struct SandboxSpec {
     pub timeout: Option<Duration>,
     /// What it has of a network; `None` is what the operator decided.
     pub network: Option<NetworkMode>,
+    /// What clients can give to the program while it runs.
+    #[serde(default)]
+    pub interaction: Interaction,
+    /// The directory that it starts in, in place of the image's.
+    #[serde(default)]
+    pub cwd: Option<String>,
     /// Echoed back only when the client asked for one.
     pub platform: Option<Platform>,
     /// The extensions that are echoed back (`opensandbox.extensions.*`).
@@ -34,4 +40,17 @@ pub struct SandboxSpec {
 pub struct Platform {
     pub os: String,
     pub arch: String,
+}
+
+/// What the entrypoint has as its standard input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interaction {
+    /// Nothing.
+    #[default]
+    None,
+    /// A pipe that clients write.
+    Input,
+    /// A terminal, as all of its standard streams; of this size until a client has another.
+    Terminal { columns: u16, rows: u16 },
 }

@@ -8,6 +8,9 @@ use crate::model::{ExecId, Exit};
 /// The largest message in either direction. PID 1 may be under an attacker's control, so the daemon reads no more.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
 
+/// How long the entrypoint waits for a reader that is not heard of.
+pub const READER_SECONDS: u16 = 30;
+
 /// The daemon to PID 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -19,6 +22,9 @@ pub enum Command {
     Hello,
     /// Send this signal to the entrypoint.
     Signal(i32),
+    /// A reader who must not miss anything has seen the entrypoint's output up to this offset: what goes far beyond it is left
+    /// with the entrypoint. This lapses after [`READER_SECONDS`], so that nothing waits for a daemon that is gone.
+    Seen { offset: u64 },
     /// Start a process; the descriptors are those of [`ExecPlan`](super::ExecPlan). Answered by [`Report::Started`] or
     /// [`Report::NotStarted`], and by [`Report::Ended`] in the end.
     Exec { id: ExecId },

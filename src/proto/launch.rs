@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::SandboxId;
+use crate::model::{Interaction, SandboxId};
 
 /// The largest message between daemon and launcher; plans travel in a descriptor, so these are small.
 pub const MAX_LAUNCHER_BYTES: usize = 64 * 1024;
@@ -76,6 +76,8 @@ pub struct StartPlan {
     /// Size of one of the two log segments in bytes.
     pub log_segment_bytes: u64,
     pub process: Process,
+    #[serde(default)]
+    pub interaction: Interaction,
 }
 
 /// The process that a sandbox runs.

@@ -15,7 +15,7 @@ mod launch;
 mod namespaces;
 mod wire;
 
-pub use control::{Command, MAX_CONTROL_BYTES, Report};
+pub use control::{Command, MAX_CONTROL_BYTES, READER_SECONDS, Report};
 pub use exec::{ExecPlan, ExecState, Job, LABEL_BYTES, Program, WindowSize};
 pub use files::{
     FileEntry, FileFailure, FileFailureKind, FileKind, FileReply, FileRequest, FileTime, MAX_FILE_MESSAGE, PATH_BYTES,

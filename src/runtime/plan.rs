@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use caps::Capability;
 
 use super::idrange::supervisor_id;
-use crate::model::{SandboxId, SandboxSpec};
+use crate::model::{Interaction, SandboxId, SandboxSpec};
 use crate::proto::{Process, ResourceLimit, SeedPlan, StartPlan};
 
 /// Docker's default capabilities without `MKNOD`, `NET_RAW` and `AUDIT_WRITE`; they count only against the sandbox's own
@@ -108,8 +108,17 @@ pub fn start(id: &SandboxId, spec: &SandboxSpec, image: ImageDefaults<'_>, setti
             argv: spec.entrypoint.clone(),
             env: environment(id, spec, image),
             user: image.user.to_owned(),
-            cwd: if image.working_dir.is_empty() { "/".to_owned() } else { image.working_dir.to_owned() },
+            cwd: directory(spec, image).to_owned(),
         },
+        interaction: spec.interaction,
+    }
+}
+
+fn directory<'a>(spec: &'a SandboxSpec, image: ImageDefaults<'a>) -> &'a str {
+    match (spec.cwd.as_deref(), image.working_dir) {
+        (Some(asked), _) => asked,
+        (None, "") => "/",
+        (None, of_image) => of_image,
     }
 }
 
@@ -122,6 +131,9 @@ fn environment(id: &SandboxId, spec: &SandboxSpec, image: ImageDefaults<'_>) -> 
     ]);
     let hostname = id.short();
     env.insert("HOSTNAME", &hostname);
+    if let Interaction::Terminal { .. } = spec.interaction {
+        env.insert("TERM", "xterm");
+    }
     env.extend(image.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     env.extend(spec.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     env.insert("OPENSANDBOX_ID", id.as_str());
@@ -159,6 +171,8 @@ mod tests {
             platform: None,
             extensions: BTreeMap::new(),
             network: None,
+            interaction: Interaction::None,
+            cwd: None,
         }
     }
 

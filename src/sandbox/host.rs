@@ -72,6 +72,9 @@ pub trait Host: Send + Sync + 'static {
     /// Sends a signal to the entrypoint.
     async fn signal(&self, id: &SandboxId, signal: i32) -> Result<(), HostError>;
 
+    /// Tells PID 1 how far a reader has seen the entrypoint's output, which waits for it for a while.
+    fn seen_output(&self, _id: &SandboxId, _offset: u64) {}
+
     /// What the sandbox uses now. Of one that is gone: nothing.
     async fn usage(&self, id: &SandboxId) -> Result<Usage, HostError>;
 

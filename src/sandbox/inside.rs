@@ -72,6 +72,12 @@ impl Inside {
         self.shared.host.exec(&self.id, order).await
     }
 
+    /// Tells how far somebody has seen the entrypoint's output, who must not miss anything of it: it waits for them, unless
+    /// nothing is told for half a minute.
+    pub fn seen_output(&self, offset: u64) {
+        self.shared.host.seen_output(&self.id, offset);
+    }
+
     /// The executions that were started and not forgotten, by an earlier daemon too.
     ///
     /// # Errors

@@ -176,6 +176,14 @@ impl Sandboxes {
         self.call(id, Ask::Signal(signal)).await.map(drop)
     }
 
+    /// Resolves when the sandbox is not Pending any more; `None` when there is no such sandbox.
+    pub async fn begun(&self, id: &SandboxId) -> Option<Sandbox> {
+        let mut seen = self.inner.entry(id)?.seen;
+        let begun = |seen: &Arc<Snapshot>| seen.sandbox.status.phase != Phase::Pending;
+        let now = seen.wait_for(begun).await.map(|seen| seen.sandbox.clone());
+        Some(now.unwrap_or_else(|_| seen.borrow().sandbox.clone()))
+    }
+
     /// Resolves when the sandbox is Terminated or Failed; `None` when there is no such sandbox.
     pub async fn wait(&self, id: &SandboxId) -> Option<Sandbox> {
         let mut seen = self.inner.entry(id)?.seen;

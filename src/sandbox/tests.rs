@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::fake::{Behaviour, FakeHost, Step};
 use super::*;
-use crate::model::{Exit, Limits, Phase, Reason, SandboxId, SandboxSpec};
+use crate::model::{Exit, Interaction, Limits, Phase, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
 
 mod adoption;
@@ -122,6 +122,8 @@ fn spec() -> SandboxSpec {
         platform: None,
         extensions: BTreeMap::new(),
         network: None,
+        interaction: Interaction::None,
+        cwd: None,
     }
 }
 

@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::StoreError;
-use crate::model::{Exit, History, Limits, NetworkMode, Phase, Platform, Reason, SandboxId, SandboxSpec, Status};
+use crate::model::{
+    Exit, History, Interaction, Limits, NetworkMode, Phase, Platform, Reason, SandboxId, SandboxSpec, Status,
+};
 
 /// Everything that must outlive the daemon about one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +112,14 @@ struct SpecBody {
     extensions: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<NetworkMode>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    interaction: Interaction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cwd: Option<String>,
+}
+
+fn is_none(interaction: &Interaction) -> bool {
+    *interaction == Interaction::None
 }
 
 /// A body as bytes, with the digest that is stored beside it.
@@ -214,15 +224,17 @@ impl From<StatusBody> for Status {
 
 impl From<&SandboxSpec> for SpecBody {
     fn from(spec: &SandboxSpec) -> Self {
-        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, network, platform, extensions } =
+        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, network, platform, extensions, .. } =
             spec.clone();
-        Self { image, entrypoint, env, metadata, limits, timeout, platform, extensions, network }
+        let (interaction, cwd) = (spec.interaction, spec.cwd.clone());
+        Self { image, entrypoint, env, metadata, limits, timeout, platform, extensions, network, interaction, cwd }
     }
 }
 
 impl From<SpecBody> for SandboxSpec {
     fn from(spec: SpecBody) -> Self {
-        let SpecBody { image, entrypoint, env, metadata, limits, timeout, platform, extensions, network } = spec;
-        Self { image, entrypoint, env, metadata, limits, timeout, network, platform, extensions }
+        let SpecBody { image, entrypoint, env, metadata, limits, timeout, platform, extensions, .. } = spec;
+        let SpecBody { network, interaction, cwd, .. } = spec;
+        Self { image, entrypoint, env, metadata, limits, timeout, network, interaction, cwd, platform, extensions }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Event, Exit, History, Limits, Phase, Platform, Reason, SandboxSpec, Status};
+use crate::model::{Event, Exit, History, Interaction, Limits, Phase, Platform, Reason, SandboxSpec, Status};
 
 mod damage;
 
@@ -52,6 +52,8 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
             platform: Some(Platform { os: "linux".to_owned(), arch: "amd64".to_owned() }),
             extensions: pairs(&[("opensandbox.extensions.x", "y")]),
             network: None,
+            interaction: Interaction::None,
+            cwd: None,
         },
         status: Status {
             phase: Phase::Failed,

@@ -11,6 +11,7 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 use crate::harness::{Daemon, IMAGE, until};
 
@@ -214,17 +215,101 @@ fn run_with_a_terminal_is_a_shell_right_here() {
     daemon.check_left(&before);
 }
 
+fn state(daemon: &Daemon, name: &str) -> Value {
+    let (_, text, err) = told(&daemon.cli(&["get", name, "--json"]));
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text} {err}"))
+}
+
 #[test]
 fn run_with_input_reads_ours() {
     let Some(daemon) = Daemon::start("run_with_input_reads_ours") else { return };
-    let mut command = daemon.cli_command(&["run", "-i", "--name", "counted", IMAGE, "--", "sh", "-c", "wc -c; exit 2"]);
+    let script = "wc -c; pwd; echo err >&2; exit 2";
+    let mut command =
+        daemon.cli_command(&["run", "-i", "--name", "counted", "-w", "/new/dir", IMAGE, "--", "sh", "-c", script]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command line starts");
     child.stdin.take().expect("its input").write_all(&[0; 12_345]).expect("written");
-    let (code, out, err) = told(&child.wait_with_output().expect("its end"));
-    assert_eq!((code, out.trim()), (Some(2), "12345"), "{err}");
-    until("ended", || {
-        let (_, state, _) = told(&daemon.cli(&["get", "counted", "--json"]));
-        if state.contains("\"Failed\"") { Ok(()) } else { Err(state) }
+    let ended = told(&child.wait_with_output().expect("its end"));
+    assert_eq!(ended, (Some(2), "12345\n/new/dir\n".to_owned(), "err\n".to_owned()));
+    // It was the sandbox's own program, and what it wrote is in the log.
+    let counted = state(&daemon, "counted");
+    let status = &counted["status"];
+    assert_eq!(
+        (&status["state"], &status["reason"], &status["exitCode"]),
+        (&json!("Failed"), &json!("entrypoint_exited"), &json!(2))
+    );
+    assert_eq!(counted["entrypoint"], json!(["sh", "-c", script]));
+    assert_eq!(told(&daemon.cli(&["logs", "counted"])).1, "12345\n/new/dir\n");
+    // Who comes after that sees the same.
+    assert_eq!(
+        told(&daemon.cli(&["attach", "counted"])),
+        (Some(2), "12345\n/new/dir\n".to_owned(), "err\n".to_owned())
+    );
+    for (program, code) in [("no-such-program", 127), ("/etc/passwd", 126)] {
+        let (got, _, err) = told(&daemon.cli(&["run", "-i", "--rm", IMAGE, "--", program]));
+        assert_eq!((got, err.contains(program)), (Some(code), true), "{err}");
+    }
+    assert_eq!(told(&daemon.cli(&["run", "--rm", "-w", "/tmp", IMAGE, "--", "sh", "-c", "pwd"])).1, "/tmp\n");
+}
+
+#[test]
+fn who_detaches_leaves_it_running_and_can_come_back() {
+    let Some(mut daemon) = Daemon::start("who_detaches_leaves_it_running") else { return };
+    let mut here = OnTerminal::start(daemon.cli_command(&["run", "-it", "--name", "shell", IMAGE, "--", "sh"]));
+    here.type_in("X=ke\"\"pt; echo be\"\"gun; tty; echo $TERM\r");
+    here.until_shown("begun\r\n/dev/pts/0\r\nxterm\r\n");
+    let (code, _, err) = told(&daemon.cli(&["attach", "shell"]));
+    assert_eq!((code, err.contains("Another client")), (Some(125), true), "{err}");
+    here.type_in("\u{10}\u{11}");
+    here.until_shown("detached");
+    assert_eq!(here.child.wait().expect("its end").code(), Some(0), "{}", here.seen);
+    assert_eq!(state(&daemon, "shell")["status"]["state"], "Running");
+    assert!(told(&daemon.cli(&["logs", "shell"])).1.contains("begun\r\n"));
+    // Neither is a killed daemon its end.
+    daemon.kill();
+    daemon.launch();
+    let mut again = OnTerminal::start(daemon.cli_command(&["attach", "shell"]));
+    again.until_shown("begun\r\n");
+    again.type_in("echo $X. $(stty size)\r");
+    again.until_shown("kept. 51 101\r\n");
+    again.type_in("exit 7\r");
+    assert_eq!(again.child.wait().expect("its end").code(), Some(7), "{}", again.seen);
+    let status = state(&daemon, "shell")["status"].clone();
+    assert_eq!((&status["state"], &status["exitCode"]), (&json!("Failed"), &json!(7)));
+}
+
+#[test]
+fn the_program_waits_for_who_is_attached_and_loses_nothing() {
+    let Some(mut daemon) = Daemon::start("the_program_waits_for_who_is_attached") else { return };
+    // More than a log keeps.
+    let size = 40_000_000;
+    let script = format!("cat; head -c {size} /dev/zero; echo end");
+    let mut command = daemon.cli_command(&["run", "-i", "--rm", "--name", "much", IMAGE, "--", "sh", "-c", &script]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the command line starts");
+    let (mut stdin, mut stdout) = (child.stdin.take().expect("its input"), child.stdout.take().expect("its output"));
+    stdin.write_all(b"one").expect("written");
+    let mut heard = [0; 3];
+    stdout.read_exact(&mut heard).expect("the echo");
+    daemon.kill();
+    daemon.launch();
+    stdin.write_all(b"two").expect("written");
+    stdout.read_exact(&mut heard).expect("the echo");
+    assert_eq!(&heard, b"two", "not the first again");
+    drop(stdin);
+    let id = state(&daemon, "much")["id"].as_str().expect("an id").to_owned();
+    let logged = || {
+        let dir = daemon.state_dir().join("sandboxes").join(&id);
+        let length = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |about| about.len());
+        length("log.0") + length("log.1")
+    };
+    let mut before = 0;
+    until("it waits", || {
+        let now = logged();
+        if std::mem::replace(&mut before, now) == now && now > 100_000 { Ok(()) } else { Err(now.to_string()) }
     });
+    assert!(before < 8 << 20, "{before}");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("all of it");
+    assert_eq!((rest.len(), rest.ends_with(b"\0end\n")), (size + 4, true));
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
 }

@@ -109,7 +109,8 @@ fn silence() -> Step<()> {
     Ok(())
 }
 
-fn take_terminal(size: WindowSize, word: BorrowedFd<'_>) -> Step<()> {
+/// A new terminal as the standard streams; its master goes to PID 1.
+pub fn take_terminal(size: WindowSize, word: BorrowedFd<'_>) -> Step<()> {
     let sys::Terminal { master, slave } = sys::open_terminal().step("make the terminal")?;
     sys::set_window_size(master.as_fd(), size.columns, size.rows).step("make the terminal")?;
     sys::take_terminal(slave.as_fd()).step("make the terminal")?;

@@ -6,6 +6,7 @@
 mod child;
 mod environment;
 
+pub use child::take_terminal;
 pub use environment::Environment;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -64,6 +65,14 @@ struct Exec {
 impl<'a> Execs<'a> {
     pub fn new(nursery: Nursery<'a>) -> Self {
         Self { nursery, known: BTreeMap::new(), unsaid: VecDeque::new() }
+    }
+
+    /// Knows the entrypoint as an execution of which this can be handed out: its input, or its terminal.
+    pub fn know_entrypoint(&mut self, pid: Pid, handed: OwnedFd, is_terminal: bool) {
+        let (kept, terminal) = if is_terminal { (Vec::new(), Some(handed)) } else { (vec![handed], None) };
+        let label = "entrypoint".to_owned();
+        let exec = Exec { label, pid, word: None, kept, terminal, ended: None, forgotten: false };
+        self.known.insert(ExecId::entrypoint(), exec);
     }
 
     /// Starts what came with a command; a failure is reported.

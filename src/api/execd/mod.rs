@@ -6,11 +6,11 @@
 mod code;
 mod command;
 mod entered;
-mod failure;
+pub mod failure;
 mod files;
 mod metrics;
 mod ping;
-mod pty;
+pub mod pty;
 mod session;
 mod sse;
 

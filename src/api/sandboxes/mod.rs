@@ -1,5 +1,6 @@
 //! The routes of sandboxes, a file for each verb.
 
+mod attach;
 mod create;
 mod delete;
 mod get;
@@ -14,6 +15,7 @@ mod spec;
 mod stats;
 mod wait;
 
+pub use attach::attach;
 pub use create::create;
 pub use delete::delete;
 pub use get::get;

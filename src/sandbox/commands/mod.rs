@@ -25,7 +25,10 @@ use crate::model::SandboxId;
 
 pub use command::Command;
 pub use foreground::{Event, Outcome, Stream};
-pub use interactive::{Attachment, Blueprint, Interactive, Mode, Occupied, Over, Piece, Running as RunningInteractive};
+pub use interactive::{
+    Attachment, Blueprint, Entrypoint, EntrypointSeat, Interactive, Mode, Occupied, Over, Piece,
+    Running as RunningInteractive,
+};
 pub use label::{Kind, Label};
 pub use output_file::OutputFile;
 pub use session::{Session, SessionRun};

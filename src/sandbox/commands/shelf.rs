@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::command::Command;
 use super::foreground::{Event, Stream};
-use super::interactive::{self, Blueprint, Interactive};
+use super::interactive::{self, Blueprint, Entrypoint, Interactive};
 use super::label::{Kind, Label};
 use super::output_file::OutputFile;
 use super::session::Session;
@@ -53,6 +53,7 @@ pub struct Shelf {
     order: Mutex<VecDeque<ExecId>>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
     interactive: Mutex<HashMap<ExecId, Arc<Interactive>>>,
+    entrypoint: OnceCell<Option<Arc<Entrypoint>>>,
 }
 
 impl Shelf {
@@ -61,7 +62,8 @@ impl Shelf {
         let found = inside.executions().await?;
         let sessions = Mutex::new(Session::find_all(&dir));
         let (commands, order, interactive) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let mut shelf = Self { inside, dir, keep, commands, order, sessions, interactive };
+        let entrypoint = OnceCell::new();
+        let mut shelf = Self { inside, dir, keep, commands, order, sessions, interactive, entrypoint };
         let (mut commands, mut interactive) = (Vec::new(), interactive::Found::new());
         for FoundExecution { label, execution } in found {
             match Label::from_text(&label) {
@@ -117,6 +119,15 @@ impl Shelf {
     #[must_use]
     pub fn inside(&self) -> &Inside {
         &self.inside
+    }
+
+    /// The entrypoint, for clients that take part in it; `None` where nothing of it is handed out.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be reached.
+    pub async fn entrypoint(&self) -> Result<Option<Arc<Entrypoint>>, ExecError> {
+        let find = || async { Ok(Entrypoint::find(self.inside.clone()).await?.map(Arc::new)) };
+        self.entrypoint.get_or_try_init(find).await.cloned()
     }
 
     /// Where things of this sandbox are kept on the host.

@@ -38,11 +38,13 @@ pub struct Reader {
     pub since: Option<u64>,
     /// What the headers said, at the beginning, of output that is no more.
     pub dropped: u64,
+    /// The offset of the next byte in all that was written.
+    pub position: u64,
 }
 
 impl Reader {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, files: [None, None], at: None, lost: false, budget: None, since: None, dropped: 0 }
+        Self { dir, files: [None, None], at: None, lost: false, budget: None, since: None, dropped: 0, position: 0 }
     }
 
     /// Reads no more than what is there now, however fast the program writes on.
@@ -78,6 +80,7 @@ impl Reader {
                 if !self.go_on_after(at.number)? {
                     return Ok(Vec::new());
                 }
+                self.position = self.position_of_oldest()?;
             } else if let Some(found) = found {
                 let wanted: Vec<_> = found.into_iter().filter(|(_, frame)| self.is_wanted(frame)).collect();
                 if !wanted.is_empty() {
@@ -100,13 +103,21 @@ impl Reader {
     }
 
     /// The present place, or the beginning of the older segment.
-    fn begin(&mut self) -> io::Result<Option<Place>> {
+    pub fn begin(&mut self) -> io::Result<Option<Place>> {
         if self.at.is_none() && self.go_on_after(0)? {
-            for file in 0..2 {
-                self.dropped = self.dropped.max(self.header(file)?.map_or(0, |header| header.dropped));
-            }
+            self.dropped = self.position_of_oldest()?;
+            self.position = self.dropped;
         }
         Ok(self.at)
+    }
+
+    /// The newer header counts everything before the older segment.
+    fn position_of_oldest(&mut self) -> io::Result<u64> {
+        let mut position = 0;
+        for file in 0..2 {
+            position = position.max(self.header(file)?.map_or(0, |header| header.dropped));
+        }
+        Ok(position)
     }
 
     /// Goes to the beginning of the oldest segment after the turn `number`, if there is one.
@@ -121,6 +132,9 @@ impl Reader {
         }
         if let Some(place) = best {
             self.go_to(place);
+            if number > 0 && place.number > number.saturating_add(1) {
+                self.position = self.position_of_oldest()?;
+            }
         }
         Ok(best.is_some())
     }
@@ -137,6 +151,7 @@ impl Reader {
         loop {
             match frame::parse(rest) {
                 Parsed::Frame(frame, used) => {
+                    self.position = self.position.saturating_add(frame.payload.len() as u64);
                     found.push((place, cut(frame, place.skip)));
                     place = Place { offset: place.offset + used as u64, skip: 0, ..place };
                     rest = rest.get(used..).unwrap_or_default();

@@ -43,7 +43,24 @@ impl Logs {
         let mut reader = self.reader(id);
         let reader = blocking(move || position(&mut reader, options).map(|()| reader)).await??;
         let (sender, batches) = mpsc::channel(WAITING);
-        tokio::spawn(pump(reader, options.follow, changes, ended, sender));
+        tokio::spawn(pump((reader, read), options.follow, changes, ended, sender));
+        Ok(batches)
+    }
+
+    /// Streams a log from its beginning and follows it. Each batch comes with the offset of its first byte in all that was
+    /// written.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn whole(
+        &self,
+        id: &SandboxId,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<mpsc::Receiver<io::Result<(u64, Vec<Frame>)>>> {
+        let changes = self.changes(id).await?;
+        let reader = self.reader(id);
+        let (sender, batches) = mpsc::channel(WAITING);
+        tokio::spawn(pump((reader, read_placed), true, changes, ended, sender));
         Ok(batches)
     }
 
@@ -70,19 +87,32 @@ fn position(reader: &mut Reader, options: Options) -> io::Result<()> {
     Ok(())
 }
 
-async fn pump(
-    mut reader: Reader,
+/// What is read next; `None` when there is nothing for now.
+type Read<T> = fn(&mut Reader) -> io::Result<Option<T>>;
+
+fn read(reader: &mut Reader) -> io::Result<Option<Vec<Frame>>> {
+    reader.read().map(|frames| (!frames.is_empty()).then_some(frames))
+}
+
+fn read_placed(reader: &mut Reader) -> io::Result<Option<(u64, Vec<Frame>)>> {
+    let Some(frames) = read(reader)? else { return Ok(None) };
+    let length: u64 = frames.iter().map(|frame| frame.payload.len() as u64).sum();
+    Ok(Some((reader.position.saturating_sub(length), frames)))
+}
+
+async fn pump<T: Send + 'static>(
+    (mut reader, read): (Reader, Read<T>),
     follow: bool,
     mut changes: Option<Changes>,
     ended: impl Future<Output = ()>,
-    sender: mpsc::Sender<io::Result<Vec<Frame>>>,
+    sender: mpsc::Sender<io::Result<T>>,
 ) {
     let mut ended = pin!(ended);
     let mut over = !follow;
     loop {
         let batch;
         (reader, batch) = match blocking(move || {
-            let batch = reader.read();
+            let batch = read(&mut reader);
             (reader, batch)
         })
         .await
@@ -91,7 +121,7 @@ async fn pump(
             Err(lost) => return drop(sender.send(Err(lost)).await),
         };
         let failed = batch.is_err();
-        if batch.as_ref().is_ok_and(Vec::is_empty) {
+        let Some(batch) = batch.transpose() else {
             if over {
                 return;
             }
@@ -100,7 +130,9 @@ async fn pump(
                 () = &mut ended => over = true,
                 () = sender.closed() => return,
             }
-        } else if sender.send(batch).await.is_err() || failed {
+            continue;
+        };
+        if sender.send(batch).await.is_err() || failed {
             return;
         }
     }

@@ -220,6 +220,26 @@ async fn a_follower_that_was_overtaken_goes_on_with_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_reader_knows_where_it_is_in_all_that_was_written() {
+    let mut log = Log::new();
+    log.line(1, 1, "one\n");
+    let mut reader = log.logs().reader(&log.id);
+    let mut next = || (text(&reader.read().expect("readable")), reader.position);
+    assert_eq!(next(), ("one\n".to_owned(), 4));
+    log.turn(0);
+    log.line(1, 2, "two\n");
+    log.turn(4);
+    log.line(1, 3, "3\n");
+    assert_eq!((next(), next()), (("two\n".to_owned(), 8), ("3\n".to_owned(), 10)));
+    // Overtaken: what was between is counted, as the headers say.
+    for (number, dropped) in [(4, 8), (5, 110), (6, 112)] {
+        log.turn(dropped);
+        log.line(1, number, &format!("{number}\n"));
+    }
+    assert_eq!((next(), next()), (("5\n".to_owned(), 114), ("6\n".to_owned(), 116)));
+}
+
+#[tokio::test]
 async fn frames_larger_than_a_chunk_are_whole() {
     let log = Log::new();
     let large = "x".repeat(300_000);

@@ -16,22 +16,22 @@ use crate::sandbox::ExecError;
 use crate::sandbox::commands::{Attachment, Mode, Over, RunningInteractive};
 
 /// Proxies on the way cut connections that say nothing for long, and clients that are gone do not answer.
-const PING: Duration = Duration::from_secs(30);
+pub const PING: Duration = Duration::from_secs(30);
 
 /// Output in one message.
 const CHUNK: usize = 64 << 10;
 
 /// Replies that wait for a slow client; then it is not listened to.
-const REPLIES: usize = 4;
+pub const REPLIES: usize = 4;
 
 /// What a client that counts may send beyond what was taken. Far less than is held for it, so that it is always listened to.
-const WINDOW: u64 = 256 << 10;
+pub const WINDOW: u64 = 256 << 10;
 
 /// For the last words, and for the client to hear them.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Of the range for applications (RFC 6455 section 7.4.2).
-const TAKEN_OVER: u16 = 4001;
+pub const TAKEN_OVER: u16 = 4001;
 
 /// What a shell answers for a program that is not there, for one that cannot be run, and for trouble of its own.
 const NOT_FOUND: i32 = 127;
@@ -102,7 +102,7 @@ async fn talk(
         fields.extend([("stdin_taken".to_owned(), taken_so_far.into()), ("stdin_window".to_owned(), WINDOW.into())]);
     }
     let first = [Some(text(&connected)), telling.opening()];
-    let answers = Answers { replies: waiting, taken: wishes.acks.then_some(told) };
+    let answers = Answers::new(waiting, wishes.acks.then_some(told));
     tokio::select! {
         end = show(sink, attachment, running, telling, first, answers) => end,
         () = listen(source, running, replies, taken) => End::ClientGone,
@@ -113,14 +113,19 @@ async fn talk(
 }
 
 /// What is said of what the client says.
-struct Answers {
+#[derive(Debug)]
+pub struct Answers {
     replies: mpsc::Receiver<Message>,
     taken: Option<watch::Receiver<u64>>,
 }
 
 impl Answers {
+    pub fn new(replies: mpsc::Receiver<Message>, taken: Option<watch::Receiver<u64>>) -> Self {
+        Self { replies, taken }
+    }
+
     /// Never anything when there is nothing more.
-    async fn next(&mut self) -> Message {
+    pub async fn next(&mut self) -> Message {
         let Self { replies, taken } = self;
         let newly_taken = async {
             if let Some(taken) = taken

@@ -74,7 +74,7 @@ fn tag(stream: Stream) -> u8 {
     }
 }
 
-fn tagged(tag: u8, bytes: &[u8]) -> Message {
+pub fn tagged(tag: u8, bytes: &[u8]) -> Message {
     let mut whole = Vec::with_capacity(1 + bytes.len());
     whole.push(tag);
     whole.extend_from_slice(bytes);

@@ -10,9 +10,12 @@ mod typed;
 mod websocket;
 
 pub use close::close;
+pub use converse::{Answers, FAREWELL, PING, REPLIES, TAKEN_OVER, WINDOW};
+pub use frames::{error, tagged, text};
 pub use get::get;
 pub use open::open;
-pub use websocket::websocket;
+pub use speak::listen;
+pub use websocket::{BUFFER, LARGEST_MESSAGE, websocket};
 
 use std::sync::Arc;
 

@@ -15,10 +15,10 @@ use crate::sandbox::WindowSize;
 use crate::sandbox::commands::Mode;
 
 /// The largest message of a client; what is typed or piped comes in smaller ones.
-const LARGEST_MESSAGE: usize = 1 << 20;
+pub const LARGEST_MESSAGE: usize = 1 << 20;
 
 /// Held by each connection, also while it rests.
-const BUFFER: usize = 8 << 10;
+pub const BUFFER: usize = 8 << 10;
 
 /// 101, and what [`converse`] does.
 pub async fn websocket(

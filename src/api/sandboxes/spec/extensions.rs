@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
-use crate::model::NetworkMode;
+use crate::model::{Interaction, NetworkMode};
 
 const ECHOED_PREFIX: &str = "opensandbox.extensions.";
 const RENEW: &str = "access.renew.extend.seconds";
 /// Our own: `none` or `bridge`.
 const NETWORK: &str = "bivouac.network";
+/// Our own: `true`, the entrypoint has a pipe as its input.
+const STDIN: &str = "bivouac.stdin";
+/// Our own: `true`, or `COLUMNSxROWS`: the entrypoint has a terminal.
+const TERMINAL: &str = "bivouac.terminal";
+/// Our own: the directory that the entrypoint starts in.
+const CWD: &str = "bivouac.cwd";
 const ISOLATION: &str = "bootstrap.execd.isolation";
 
 /// The extensions that are echoed back.
@@ -29,7 +35,8 @@ pub fn read(body: &Fields<'_>) -> Result<BTreeMap<String, String>, ApiError> {
             "extensions[{ISOLATION:?}] is not supported by this version; leave it out."
         )));
     }
-    Ok(extensions.into_iter().filter(|(name, _)| name.starts_with(ECHOED_PREFIX)).collect())
+    let echoed = |name: &str| name.starts_with(ECHOED_PREFIX) || [STDIN, TERMINAL, CWD].contains(&name);
+    Ok(extensions.into_iter().filter(|(name, _)| echoed(name)).collect())
 }
 
 /// What the sandbox is to have of a network.
@@ -37,6 +44,40 @@ pub fn network(body: &Fields<'_>) -> Result<Option<NetworkMode>, ApiError> {
     let extensions = body.text_map("extensions")?.unwrap_or_default();
     let mode = extensions.get(NETWORK).map(|text| text.trim().parse::<NetworkMode>());
     mode.transpose().map_err(|error| ApiError::invalid(format!("Invalid extensions[{NETWORK:?}]: {error}.")))
+}
+
+/// What clients can give to the entrypoint while it runs.
+pub fn interaction(body: &Fields<'_>) -> Result<Interaction, ApiError> {
+    let extensions = body.text_map("extensions")?.unwrap_or_default();
+    let refuse = |name: &str, what: &str, text: &str| {
+        ApiError::invalid(format!("Invalid extensions[{name:?}]: must be {what}, got {}.", shown(text)))
+    };
+    let input = match extensions.get(STDIN).map(|text| text.trim()) {
+        Some("true") => Interaction::Input,
+        None | Some("false") => Interaction::None,
+        Some(other) => return Err(refuse(STDIN, "true or false", other)),
+    };
+    match extensions.get(TERMINAL).map(|text| text.trim()) {
+        None | Some("false") => Ok(input),
+        Some("true") => Ok(Interaction::Terminal { columns: 80, rows: 24 }),
+        Some(text) => {
+            let side = |text: &str| text.parse::<u16>().ok().filter(|side| *side > 0);
+            let size = text.split_once('x').and_then(|(columns, rows)| Some((side(columns)?, side(rows)?)));
+            let (columns, rows) = size.ok_or_else(|| refuse(TERMINAL, "true, false or COLUMNSxROWS", text))?;
+            Ok(Interaction::Terminal { columns, rows })
+        }
+    }
+}
+
+/// The directory that the entrypoint starts in.
+pub fn cwd(body: &Fields<'_>) -> Result<Option<String>, ApiError> {
+    let cwd = body.text_map("extensions")?.unwrap_or_default().remove(CWD);
+    match cwd {
+        Some(cwd) if !cwd.starts_with('/') || cwd.len() > 4096 || cwd.contains('\0') => Err(ApiError::invalid(
+            format!("Invalid extensions[{CWD:?}]: must be an absolute path, got {}.", shown(&cwd)),
+        )),
+        cwd => Ok(cwd),
+    }
 }
 
 fn check_renew(text: &str) -> Result<(), ApiError> {

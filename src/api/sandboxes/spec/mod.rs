@@ -49,6 +49,8 @@ pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
         metadata: labels::read(&body)?,
         platform: platform::read(&body, rules.arch)?,
         network: extensions::network(&body)?,
+        interaction: extensions::interaction(&body)?,
+        cwd: extensions::cwd(&body)?,
         extensions: extensions::read(&body)?,
         image,
         entrypoint,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::Interaction;
 
 fn rules() -> Rules {
     let now = DateTime::from_timestamp(1_767_323_045, 0).expect("a time");
@@ -350,5 +351,27 @@ fn what_is_above_the_servers_maximum_is_refused_by_name() {
     ] {
         let error = ask(limits).expect_err("too much");
         assert_eq!(error.message(), message);
+    }
+}
+
+#[test]
+fn what_clients_can_give_to_the_entrypoint_is_read() {
+    let ask = |extensions: Value| read(&request(json!({ "extensions": extensions })), &rules());
+    let of = |extensions: Value| ask(extensions).map(|spec| (spec.interaction, spec.cwd)).expect("valid");
+    assert_eq!(of(json!({})), (Interaction::None, None));
+    assert_eq!(of(json!({"bivouac.stdin": "true"})).0, Interaction::Input);
+    let both = of(json!({"bivouac.stdin": "true", "bivouac.terminal": "132x43", "bivouac.cwd": "/tmp"}));
+    assert_eq!(both, (Interaction::Terminal { columns: 132, rows: 43 }, Some("/tmp".to_owned())));
+    assert_eq!(of(json!({"bivouac.terminal": "true"})).0, Interaction::Terminal { columns: 80, rows: 24 });
+    for bad in [
+        json!({"bivouac.stdin": "yes"}),
+        json!({"bivouac.terminal": "0x24"}),
+        json!({"bivouac.terminal": "80"}),
+        json!({"bivouac.terminal": "99999x1"}),
+        json!({"bivouac.cwd": "tmp"}),
+        json!({"bivouac.cwd": ""}),
+    ] {
+        let error = ask(bad.clone()).expect_err("invalid");
+        assert!(error.message().contains("extensions["), "{bad}: {}", error.message());
     }
 }

@@ -10,6 +10,7 @@
 //! memory. A daemon that is started again finds tape and blueprint in the sandbox's directory, and the descriptors with
 //! PID 1.
 
+mod entrypoint;
 mod input;
 mod pump;
 mod seat;
@@ -34,6 +35,7 @@ use input::Input;
 use seat::Seat;
 use store::Place;
 
+pub use entrypoint::{Entrypoint, EntrypointSeat};
 pub use pump::Over;
 pub use seat::Occupied;
 pub(super) use store::Found;
