@@ -97,7 +97,8 @@ pub enum Command {
 
     /// Copy files between the host and a sandbox
     #[command(after_help = "Examples:\n  bivouac cp ./site web:/var/www\n  bivouac cp web:/var/log/app.log .\n  \
-                            bivouac cp ./site/. web:/var/www\n\n\
+                            bivouac cp ./site/. web:/var/www\n  tar c . | bivouac cp - web:/srv\n  \
+                            bivouac cp web:/var/log - | tar t\n\n\
                             As with docker cp: a directory goes into one that is there, and what is in it alone when SRC \
                             ends with /. ; modes are kept and links stay links. Inside, it is done as the user of the \
                             sandbox. What cannot be copied is told and passed over, and the exit code is 1.")]

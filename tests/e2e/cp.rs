@@ -151,6 +151,47 @@ fn directories_go_as_a_child_as_a_new_name_or_by_content() {
 }
 
 #[test]
+fn archives_go_both_ways() {
+    let Some(daemon) = Daemon::start("archives_go_both_ways") else { return };
+    let place = Place::of(&daemon);
+    write(&place.at("src/a"), "a", 0o640);
+    write(&place.at("src/deep/er/b"), &"b".repeat(100_000), 0o400);
+    write(&place.at(&format!("src/{}", "n".repeat(120))), "long", 0o644);
+    fs::create_dir(place.at("src/empty")).expect("made");
+    fs::set_permissions(place.at("src/empty"), fs::Permissions::from_mode(0o555)).expect("set");
+    symlink("../a", place.at("src/deep/link")).expect("a link");
+    let pipe = |line: &str| {
+        let mut command = std::process::Command::new("sh");
+        let cli = daemon.cli_command(&[]);
+        command.args(["-c", line]).env("CLI", cli.get_program()).env("BIVOUAC_HOST", daemon.address());
+        let output = command.current_dir(&place.dir).output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    place.shell("mkdir /tmp/to");
+    assert_eq!(pipe("tar -C src -c . | \"$CLI\" cp - box:/tmp/to"), (Some(0), String::new()));
+    place.shell("cd /tmp/to && test `busybox stat -c %a a` = 640 && test `busybox stat -c %a deep/er/b` = 400");
+    place.shell("cd /tmp/to && test `busybox stat -c %a empty` = 555 && test `busybox readlink deep/link` = ../a");
+    assert_eq!(pipe("mkdir back && \"$CLI\" cp box:/tmp/to - | tar -C back -xp"), (Some(0), String::new()));
+    assert_eq!(pipe("\"$CLI\" cp box:/tmp/to/. - | tar -C back -xp").0, Some(0));
+    assert_eq!(pipe("diff -r src back/to; diff -r src/deep back/deep"), (Some(0), String::new()));
+    place.holds("back/to/a", "a", 0o640);
+    assert_eq!(mode_of(&place.at("back/to/empty")), 0o555);
+    assert_eq!(pipe("\"$CLI\" cp box:/tmp/to/a - | tar -xO"), (Some(0), String::new()));
+    for (line, problem) in [
+        ("echo nonsense | \"$CLI\" cp - box:/tmp/to", "archive"),
+        ("tar -c src | \"$CLI\" cp - box:/tmp/gone", "/tmp/gone"),
+        ("tar -c src | \"$CLI\" cp - box:/tmp/to/a", "no directory"),
+        ("\"$CLI\" cp box:/tmp/gone - > gone.tar", "/tmp/gone"),
+        ("\"$CLI\" cp - -", "neither"),
+    ] {
+        let (code, said) = pipe(line);
+        assert!(code == Some(1) && said.contains(problem), "{line}: {code:?} {said}");
+    }
+    place.sandbox.delete();
+}
+
+#[test]
 fn what_cannot_be_copied_is_told() {
     let Some(daemon) = Daemon::start("what_cannot_be_copied_is_told") else { return };
     let place = Place::of(&daemon);

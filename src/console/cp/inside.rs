@@ -31,6 +31,12 @@ pub struct Entry {
     /// The octal digits, read as a decimal number.
     mode: u32,
     pub target: Option<String>,
+    #[serde(default)]
+    pub owner: String,
+    #[serde(default)]
+    pub group: String,
+    #[serde(default)]
+    pub modified_at: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -175,7 +181,9 @@ mod tests {
 
     #[test]
     fn modes_go_both_ways_without_what_raises_privileges() {
-        let entry = |mode: u32| Entry { path: String::new(), kind: Kind::File, mode, target: None };
+        let entry = |mode: u32| -> Entry {
+            serde_json::from_value(json!({ "path": "", "type": "file", "mode": mode })).expect("an entry")
+        };
         assert_eq!((digits(0o755), digits(0o4750), digits(0)), (755, 4750, 400));
         assert_eq!(
             (entry(644).permissions(), entry(6755).permissions(), entry(999).permissions()),

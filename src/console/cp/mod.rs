@@ -1,13 +1,16 @@
-//! `bivouac cp`: files between the host and a sandbox.
+//! `bivouac cp`: files between the host, or a tar stream, and a sandbox.
 
 mod download;
 mod gather;
 mod inside;
 mod multipart;
 mod operand;
+mod pack;
 mod tree;
+mod unpack;
 mod upload;
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,11 +25,11 @@ use operand::Operand;
 
 #[derive(Debug, Args)]
 pub struct Copy {
-    /// What to copy: a path of the host, or ID:PATH in a sandbox
+    /// What to copy: a path of the host, ID:PATH in a sandbox, or - for a tar archive from standard input
     #[arg(value_name = "SRC", value_parser = OsStringValueParser::new().try_map(Operand::of))]
     from: Operand,
 
-    /// Where to: the other of the two; a relative PATH in a sandbox begins at its root
+    /// Where to: the other side, or - for a tar archive to standard output; a relative PATH in a sandbox begins at its root
     #[arg(value_name = "DST", value_parser = OsStringValueParser::new().try_map(Operand::of))]
     to: Operand,
 }
@@ -55,7 +58,14 @@ async fn either_way(client: &Client, args: &Copy, skipped: &Skipped) -> Result<(
         (Operand::Host(from), Operand::Inside(sandbox, to)) => {
             upload::upload(&inside(sandbox).await?, from, to, skipped).await
         }
-        (Operand::Host(_), Operand::Host(_)) => {
+        (Operand::Inside(sandbox, from), Operand::Stream) => {
+            if std::io::stdout().is_terminal() {
+                return Err(refuse("standard output is a terminal, which shows no archive; write > FILE".to_owned()));
+            }
+            pack::pack(&inside(sandbox).await?, from, skipped).await
+        }
+        (Operand::Stream, Operand::Inside(sandbox, to)) => unpack::unpack(&inside(sandbox).await?, to, skipped).await,
+        (Operand::Host(_) | Operand::Stream, Operand::Host(_) | Operand::Stream) => {
             Err(refuse("neither path is in a sandbox; write one of them as ID:PATH".to_owned()))
         }
         (Operand::Inside(..), Operand::Inside(..)) => {

@@ -12,6 +12,8 @@ pub enum Operand {
     Host(Place<PathBuf>),
     /// In the sandbox that is named; the path is absolute.
     Inside(String, Place<String>),
+    /// `-`: a tar archive, from standard input or to standard output.
+    Stream,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +40,6 @@ pub enum InvalidOperand {
     NoSandbox,
     #[error("a path in a sandbox must be UTF-8 without NUL bytes")]
     NotText,
-    #[error("streams are not copied; a file with the name - is ./-")]
-    Stream,
 }
 
 impl Operand {
@@ -69,7 +69,7 @@ impl Operand {
 fn host(text: OsString) -> Result<Operand, InvalidOperand> {
     match text.as_bytes() {
         b"" => Err(InvalidOperand::NoPath),
-        b"-" => Err(InvalidOperand::Stream),
+        b"-" => Ok(Operand::Stream),
         bytes => {
             Ok(Operand::Host(Place { ending: ending(bytes), path: PathBuf::from(OsString::from_vec(bytes.to_vec())) }))
         }
@@ -125,7 +125,7 @@ mod tests {
     fn a_colon_after_a_name_leads_into_a_sandbox() {
         let inside = |text: &str| match Operand::of(text.into()) {
             Ok(Operand::Inside(sandbox, place)) => Some((sandbox, place.path, place.ending)),
-            Ok(Operand::Host(_)) => None,
+            Ok(Operand::Host(_) | Operand::Stream) => None,
             Err(error) => panic!("{text}: {error}"),
         };
         let told = |sandbox: &str, path: &str, ending| Some((sandbox.to_owned(), path.to_owned(), ending));
@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(inside("web:/a/.."), told("web", "/a/..", Ending::Content));
         assert_eq!(inside("web:/"), told("web", "/", Ending::Content));
         assert_eq!(inside("web:a:b"), told("web", "/a:b", Ending::Name));
-        for host in ["./a:b", "/a:b", "dir/a:b", ".:b", "..:b", "plain", "."] {
+        assert_eq!(Operand::of("-".into()), Ok(Operand::Stream));
+        for host in ["./a:b", "/a:b", "dir/a:b", ".:b", "..:b", "plain", ".", "./-"] {
             assert_eq!(inside(host), None, "{host}");
         }
     }
@@ -146,7 +147,6 @@ mod tests {
             ("", InvalidOperand::NoPath),
             ("web:", InvalidOperand::NoPath),
             (":/a", InvalidOperand::NoSandbox),
-            ("-", InvalidOperand::Stream),
             ("web:a\0b", InvalidOperand::NotText),
         ] {
             assert_eq!(Operand::of(text.into()), Err(error), "{text:?}");
