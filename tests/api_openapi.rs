@@ -54,6 +54,7 @@ fn routes_in(source: &str, prefix: &str) -> BTreeSet<String> {
 fn every_route_of_the_router_is_described() {
     let mut routes = routes_in(include_str!("../src/api/router.rs"), "");
     routes.extend(routes_in(include_str!("../src/api/execd/mod.rs"), "/sandboxes/{id}/proxy/44772"));
+    routes.extend(routes_in(include_str!("../src/api/egress/mod.rs"), "/sandboxes/{id}/proxy/18080"));
     for place in ["", "/v1/filesystem/{uid}/{gid}"] {
         let place = format!("/sandboxes/{{id}}/proxy/44772{place}");
         routes.extend(routes_in(include_str!("../src/api/execd/files/mod.rs"), &place));

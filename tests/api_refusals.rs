@@ -245,10 +245,7 @@ async fn what_this_version_lacks_says_so() {
     let server = Server::start().await;
     let id = server.created(json!({})).await;
     let of = |tail: &str| format!("/v1/sandboxes/{id}/{tail}");
-    let absent = "SANDBOX::API_NOT_SUPPORTED";
     for (method, path, code) in [
-        ("GET", of("proxy/18080/policy"), absent),
-        ("PUT", of("networkpolicy"), absent),
         ("POST", of("snapshots"), "SNAPSHOT::NOT_IMPLEMENTED"),
         ("GET", "/snapshots".into(), "SNAPSHOT::NOT_IMPLEMENTED"),
         ("DELETE", "/v1/snapshots/x".into(), "SNAPSHOT::NOT_IMPLEMENTED"),

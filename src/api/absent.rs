@@ -6,14 +6,7 @@ use super::error::ApiError;
 use super::extract::Id;
 use crate::sandbox::Sandboxes;
 
-/// Something of a sandbox: 404 when there is no such sandbox, as a client that connects to one expects.
-pub async fn of_sandbox(State(sandboxes): State<Sandboxes>, Id(id): Id) -> ApiError {
-    match sandboxes.get(&id) {
-        Some(_) => not_in_this_version(),
-        None => ApiError::no_sandbox(id.as_str()),
-    }
-}
-
+/// 404 when there is no such sandbox, as a client that connects to one expects.
 pub async fn snapshot_of_sandbox(State(sandboxes): State<Sandboxes>, Id(id): Id) -> ApiError {
     match sandboxes.get(&id) {
         Some(_) => snapshots().await,

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::egress::too_large;
 use super::time;
 use crate::image::{ImageError, RegistryFailure};
 use crate::model::{Reason, with_causes};
@@ -90,6 +91,12 @@ impl ApiError {
                 "DOCKER::EXPIRATION_NOT_EXTENDED",
                 format!("New expiration time must be after the current one, {}.", time::write(current)),
             ),
+            Denial::NoNetwork => conflict(
+                "SANDBOX::NO_NETWORK",
+                "Sandbox has no network, so there is nothing that a policy could let it reach. Only a new sandbox can have one."
+                    .to_owned(),
+            ),
+            Denial::PolicyTooLarge(problem) => too_large(problem),
             Denial::ImageNotFound { message, .. } => Self::refused("SANDBOX::IMAGE_NOT_FOUND", message),
             Denial::Host(error) => Self::host(error, host_code),
             Denial::NoRoom(problem) => Self::new(

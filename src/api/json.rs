@@ -34,6 +34,19 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     }
 }
 
+/// The same, where there may be none.
+#[derive(Debug)]
+pub struct MaybeJsonBody(pub Option<Value>);
+
+impl<S: Send + Sync> FromRequest<S> for MaybeJsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let bytes = read(request.into_body()).await?;
+        if bytes.trim_ascii().is_empty() { Ok(Self(None)) } else { parse(&bytes).map(|value| Self(Some(value))) }
+    }
+}
+
 /// Reads a whole body of at most [`BODY_CAP`] bytes.
 async fn read(body: Body) -> Result<Bytes, ApiError> {
     match tokio::time::timeout(BODY_TIME, collect(body)).await {

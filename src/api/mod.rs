@@ -13,6 +13,7 @@ pub mod access;
 pub mod auth;
 mod credentials;
 mod diagnostics;
+mod egress;
 mod endpoints;
 mod error;
 mod execd;

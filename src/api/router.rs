@@ -7,7 +7,7 @@ use axum::routing::{any, get, patch, post};
 
 use super::error::ApiError;
 use super::state::ApiState;
-use super::{absent, auth, diagnostics, endpoints, execd, images, proxy, request_id, sandboxes, system};
+use super::{absent, auth, diagnostics, egress, endpoints, execd, images, proxy, request_id, sandboxes, system};
 
 /// The whole API of one listener.
 pub fn router(state: ApiState) -> Router {
@@ -42,12 +42,18 @@ fn protocol() -> Router<ApiState> {
         // The same under two kinds of address; the second says itself who may use it.
         .nest("/sandboxes/{id}/proxy/44772", execd::router())
         .nest("/sandboxes/{id}/signed/{address}/44772", execd::router())
+        .nest("/sandboxes/{id}/proxy/18080", egress::router())
+        .nest("/sandboxes/{id}/signed/{address}/18080", egress::router())
         .route("/sandboxes/{id}/proxy/{port}", any(proxy::pass))
         .route("/sandboxes/{id}/proxy/{port}/", any(proxy::pass))
         .route("/sandboxes/{id}/proxy/{port}/{*path}", any(proxy::pass))
         .route("/sandboxes/{id}/signed/{address}/{port}", any(proxy::pass))
         .route("/sandboxes/{id}/signed/{address}/{port}/", any(proxy::pass))
         .route("/sandboxes/{id}/signed/{address}/{port}/{*path}", any(proxy::pass))
+        .route(
+            "/sandboxes/{id}/networkpolicy",
+            get(egress::get_policy).put(egress::replace).patch(egress::change).delete(egress::delete),
+        )
         // Our own.
         .route("/sandboxes/{id}/logs", get(sandboxes::logs))
         .route("/sandboxes/{id}/stats", get(sandboxes::stats))
@@ -63,10 +69,6 @@ fn protocol() -> Router<ApiState> {
         .route("/images/verify", post(images::verify))
         .route("/images/{*name}", get(images::inspect).delete(images::remove))
         // Known, and not in this version.
-        .route(
-            "/sandboxes/{id}/networkpolicy",
-            get(absent::of_sandbox).put(absent::of_sandbox).patch(absent::of_sandbox).delete(absent::of_sandbox),
-        )
         .route("/sandboxes/{id}/snapshots", post(absent::snapshot_of_sandbox))
         .route("/snapshots", get(absent::snapshots))
         .route("/snapshots/{id}", get(absent::snapshots).delete(absent::snapshots))

@@ -9,6 +9,7 @@ mod history;
 mod id;
 mod limits;
 mod network;
+mod policy;
 mod spec;
 mod status;
 mod usage;
@@ -19,6 +20,10 @@ pub use history::{Event, History};
 pub use id::{InvalidSandboxId, SandboxId};
 pub use limits::{InvalidQuantity, LIMIT_NAMES, Limits, OutOfMemory, parse_cpu, parse_memory};
 pub use network::{NetworkMode, UnknownNetworkMode};
+pub use policy::{
+    Action, InvalidTarget, MOST_ADDRESS_RULES, MOST_RULES, NetworkPolicy, PolicyChange, PolicyRule, PolicyTooLarge,
+    Target,
+};
 pub use spec::{Interaction, Platform, SandboxSpec};
 pub use status::{Exit, Phase, Reason, Status};
 pub use usage::{CpuUsage, DiskUsage, HostSize, IoUsage, MemoryUsage, PidsUsage, Throttling, Usage};

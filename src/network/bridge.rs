@@ -13,13 +13,14 @@ use thiserror::Error;
 
 use super::address::{AddressPool, Addresses, Place};
 use super::config::NetworkConfig;
+use super::egress::Egress;
 use super::forwarding::{self, ForwardingError};
 use super::link::{self, Link};
 use super::netlink::{NetlinkError, Protocol, transact, within};
 use super::nft::{CannotFilter, Member, Sandboxes, Table};
 use super::range;
 use super::reaper::Reaper;
-use crate::model::SandboxId;
+use crate::model::{NetworkPolicy, SandboxId};
 
 /// The end inside a sandbox.
 const INSIDE: &str = "eth0";
@@ -71,6 +72,7 @@ pub(super) struct Ways {
     config: NetworkConfig,
     filter: Sandboxes,
     table: Table,
+    egress: Arc<Egress>,
     pool: AddressPool,
     legs: Mutex<HashMap<SandboxId, Leg>>,
 }
@@ -89,14 +91,15 @@ impl Bridge {
         let group = group(&config.name);
         let filter = Sandboxes { group, pool_v4: config.pool_v4, pool_v6: config.pool_v6, open: config.open.clone() };
         // The rules stand before anything can be passed on.
-        let table = Table::open(&table_name(&config.name), &filter)?;
+        let (table, is_new) = Table::open(&table_name(&config.name), &filter)?;
+        let egress = Arc::new(Egress::new(table.clone(), &config.open));
         for path in forwarding::ensure(config.pool_v6.is_some(), config.enable_forwarding)? {
             tracing::info!(path, "switched forwarding on");
         }
         let pool = AddressPool::new(config.pool_v4, config.pool_v6);
         raise_gateway(group, pool.gateway())?;
-        let ways = Arc::new(Ways { config, filter, table, pool, legs: Mutex::default() });
-        ways.find_again()?;
+        let ways = Arc::new(Ways { config, filter, table, egress, pool, legs: Mutex::default() });
+        ways.find_again(is_new)?;
         let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
         Ok(Self { ways, reaper })
     }
@@ -115,7 +118,10 @@ impl Bridge {
                 Ok(addresses)
             }
             Err(error) => {
-                // The rules of an interface that is gone are removed when the next daemon starts.
+                if let Err(error) = ways.egress.leave_at(addresses.v4.into()) {
+                    // The next daemon removes them.
+                    tracing::error!(%error, sandbox.id = %id, "the rules of an interface that failed are left");
+                }
                 ways.disconnect(id);
                 ways.pool.release(place);
                 Err(error)
@@ -126,7 +132,7 @@ impl Bridge {
     /// Closes the sandbox's way out at once; what is left of it goes soon after. May be called any number of times.
     pub fn detach(&self, id: &SandboxId) {
         let Some(leg) = self.ways.legs().remove(id) else { return };
-        if let Err(error) = self.ways.table.remove(&[leg.member()]) {
+        if let Err(error) = self.ways.egress.leave(&leg.member()) {
             tracing::error!(%error, sandbox.id = %id, "the rules of a sandbox that is gone could not be removed");
         }
         self.reaper.take(id.clone(), leg);
@@ -135,7 +141,7 @@ impl Bridge {
     /// As [`detach`](Self::detach), and returns when nothing is left.
     pub fn cut(&self, id: &SandboxId) {
         let Some(leg) = self.ways.legs().remove(id) else { return };
-        if let Err(error) = self.ways.table.remove(&[leg.member()]) {
+        if let Err(error) = self.ways.egress.leave(&leg.member()) {
             tracing::error!(%error, sandbox.id = %id, "the rules of an interface could not be removed");
         }
         self.ways.clear(id, &leg);
@@ -145,6 +151,22 @@ impl Bridge {
     #[must_use]
     pub fn addresses(&self, id: &SandboxId) -> Option<Addresses> {
         self.ways.legs().get(id).map(|leg| leg.addresses)
+    }
+
+    /// Puts a policy in force for a sandbox, or takes it away. Without an interface, there is nothing to do.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the sandbox reaches nothing then.
+    pub fn govern(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), BridgeError> {
+        let Some(addresses) = self.addresses(id) else { return Ok(()) };
+        let Some(ward) = self.ways.egress.ward(addresses.v4.into()) else { return Ok(()) };
+        Ok(self.ways.egress.govern(&ward, policy)?)
+    }
+
+    /// What the resolver must know of each sandbox.
+    #[must_use]
+    pub fn egress(&self) -> Arc<Egress> {
+        Arc::clone(&self.ways.egress)
     }
 
     /// Where sandboxes send everything, and where names are resolved.
@@ -171,7 +193,7 @@ impl Ways {
         let pair = [link::make_pair(&name, self.filter.group, INSIDE, namespace), link::bring_up(&name, Some(&alias))];
         transact(Protocol::Route, &pair)?;
         let link = index(&name)?;
-        self.table.add(&[Member { link, addresses: addresses.each().collect() }])?;
+        self.egress.enter(Member { link, addresses: addresses.each().collect() })?;
         let routes: Vec<_> = addresses.each().map(|address| link::add_route_to(link, address)).collect();
         transact(Protocol::Route, &routes)?;
         let gateway = self.pool.gateway();
@@ -204,8 +226,9 @@ impl Ways {
         self.pool.release(leg.place);
     }
 
-    /// Takes over what an earlier daemon has made, and removes what does not say whose it is.
-    fn find_again(&self) -> Result<(), BridgeError> {
+    /// Takes over what an earlier daemon has made, and removes what does not say whose it is. Where the rules had to be made
+    /// anew, nothing passes before it is known what each may reach.
+    fn find_again(&self, is_new: bool) -> Result<(), BridgeError> {
         let mut legs = HashMap::new();
         for link in link::of_group(self.filter.group)? {
             match self.read(&link) {
@@ -215,7 +238,11 @@ impl Ways {
         }
         let links: Vec<u32> = legs.values().map(|leg| leg.link).collect();
         self.table.keep_only(&links)?;
-        self.table.add(&legs.values().map(Leg::member).collect::<Vec<_>>())?;
+        let members: Vec<Member> = legs.values().map(Leg::member).collect();
+        if !is_new {
+            self.table.add(&members)?;
+        }
+        self.egress.find_again(members, !is_new)?;
         *self.legs() = legs;
         Ok(())
     }
@@ -231,13 +258,13 @@ impl Ways {
     /// Somebody may have removed our rules; without them everything would pass.
     pub(super) fn guard(&self) {
         match self.table.restore(&self.filter) {
-            Ok(false) => return,
-            Ok(true) => tracing::error!("the rules for sandboxes were gone or changed; they are in force again"),
-            Err(error) => return tracing::error!(%error, "the rules for sandboxes could not be looked at"),
-        }
-        let members: Vec<Member> = self.legs().values().map(Leg::member).collect();
-        if let Err(error) = self.table.add(&members) {
-            tracing::error!(%error, "sandboxes have no network until the next look at the rules");
+            Ok(is_new) => {
+                if is_new {
+                    tracing::error!("the rules for sandboxes were gone or changed; they are in force again");
+                }
+                self.egress.repair(is_new);
+            }
+            Err(error) => tracing::error!(%error, "the rules for sandboxes could not be looked at"),
         }
     }
 }

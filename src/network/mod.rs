@@ -10,6 +10,8 @@
 //! did. They see each packet before anything else of the host does, and a packet from an interface that no element speaks of
 //! is dropped. The table stays when the daemon ends.
 //!
+//! A sandbox may have a policy (`egress`), by which the resolver answers and the same rules look into other sets.
+//!
 //! Netlink is spoken here directly: the crates of this field each know a part of it (links, or tables without the expressions
 //! that are used here, or connections), and none of them all; a message is a header and attributes within attributes.
 //!
@@ -19,6 +21,7 @@ mod address;
 mod bridge;
 mod config;
 mod conntrack;
+mod egress;
 pub mod files;
 mod forwarding;
 mod link;

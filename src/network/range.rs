@@ -116,7 +116,8 @@ pub fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
 }
 
 /// What is in `from` and not in `what`; both in order and apart.
-fn subtract(from: &[Range], what: &[Range]) -> Vec<Range> {
+#[must_use]
+pub fn subtract(from: &[Range], what: &[Range]) -> Vec<Range> {
     let mut left = Vec::new();
     for range in from {
         let mut first = Some(range.first);

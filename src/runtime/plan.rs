@@ -173,6 +173,7 @@ mod tests {
             network: None,
             interaction: Interaction::None,
             cwd: None,
+            policy: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Limits;
+use crate::model::{Limits, NetworkMode};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleConfig {
@@ -16,6 +16,16 @@ pub struct LifecycleConfig {
     pub terminated_retention: Duration,
     /// Whether a renewal may bring the end nearer.
     pub allow_shorter_expiration: bool,
+    /// What a sandbox has of a network that does not ask.
+    pub network: NetworkMode,
+}
+
+impl LifecycleConfig {
+    /// What a sandbox that asks for this has.
+    #[must_use]
+    pub fn network(&self, asked: Option<NetworkMode>) -> NetworkMode {
+        asked.unwrap_or(self.network)
+    }
 }
 
 impl Default for LifecycleConfig {
@@ -26,6 +36,7 @@ impl Default for LifecycleConfig {
             max_limits: Limits::default(),
             terminated_retention: Duration::from_secs(60),
             allow_shorter_expiration: false,
+            network: NetworkMode::None,
         }
     }
 }

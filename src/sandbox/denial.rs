@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use super::HostError;
-use crate::model::Phase;
+use crate::model::{Phase, PolicyTooLarge};
 
 /// A denial is an answer, not a fault: each says what is so, and nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,6 +23,10 @@ pub enum Denial {
     ExpiryInPast,
     #[error("the new expiration time is not after the current one, {current}")]
     ExpiryNotLater { current: DateTime<Utc> },
+    #[error("the sandbox has no network, so no policy can let it reach anything")]
+    NoNetwork,
+    #[error(transparent)]
+    PolicyTooLarge(PolicyTooLarge),
     #[error("image {image}: {message}")]
     ImageNotFound { image: String, message: String },
     /// The host's disk is nearly full.

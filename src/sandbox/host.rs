@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
 use super::fetch::{Fetch, Presence};
-use crate::model::{Exit, OutOfMemory, Reason, SandboxId, SandboxSpec, Usage};
+use crate::model::{Exit, NetworkPolicy, OutOfMemory, Reason, SandboxId, SandboxSpec, Usage};
 
 /// The first host id of a sandbox's exclusive range of 65,536 (`user_namespaces(7)`).
 pub type IdBase = u32;
@@ -59,6 +59,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Finds a sandbox that an earlier daemon launched, and proves that it is the one that was recorded.
     async fn adopt(&self, id: &SandboxId, base: IdBase, proof: &str) -> Result<Launched, HostError>;
+
+    /// Puts a policy in force for a sandbox that lives, or takes it away; its connections that are forbidden now end. Says for
+    /// a sandbox that was adopted what holds for it.
+    async fn set_policy(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), HostError>;
 
     /// Freezes all processes of the sandbox; returns when the kernel says that they are frozen, and gives up by itself.
     async fn freeze(&self, id: &SandboxId) -> Result<(), HostError>;

@@ -14,7 +14,7 @@ use super::machine::State;
 use super::snapshot::{Sandbox, Snapshot};
 use super::usage::Meters;
 use super::{Denial, Fetch, Host, LifecycleConfig, Presence, birth};
-use crate::model::{History, Phase, Reason, SandboxId, SandboxSpec};
+use crate::model::{History, Phase, PolicyChange, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
 
 /// The sandboxes. A clone is another handle on the same ones; when the last is gone, drivers leave their sandboxes
@@ -182,6 +182,15 @@ impl Sandboxes {
         let begun = |seen: &Arc<Snapshot>| seen.sandbox.status.phase != Phase::Pending;
         let now = seen.wait_for(begun).await.map(|seen| seen.sandbox.clone());
         Some(now.unwrap_or_else(|_| seen.borrow().sandbox.clone()))
+    }
+
+    /// Changes what the sandbox may reach. Resolves when that is in force, for connections that there are as well.
+    ///
+    /// # Errors
+    /// When it is neither Running nor Paused, has no network, or the rules become too many; or the host failed, and then it
+    /// reaches nothing until the daemon's next try.
+    pub async fn change_policy(&self, id: &SandboxId, change: PolicyChange) -> Result<Sandbox, Denial> {
+        self.call(id, Ask::Policy(change)).await
     }
 
     /// Resolves when the sandbox is Terminated or Failed; `None` when there is no such sandbox.

@@ -124,6 +124,7 @@ fn spec() -> SandboxSpec {
         network: None,
         interaction: Interaction::None,
         cwd: None,
+        policy: None,
     }
 }
 

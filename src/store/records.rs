@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use super::StoreError;
 use crate::model::{
-    Exit, History, Interaction, Limits, NetworkMode, Phase, Platform, Reason, SandboxId, SandboxSpec, Status,
+    Exit, History, Interaction, Limits, NetworkMode, NetworkPolicy, Phase, Platform, Reason, SandboxId, SandboxSpec,
+    Status,
 };
 
 /// Everything that must outlive the daemon about one sandbox.
@@ -112,6 +113,8 @@ struct SpecBody {
     extensions: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<NetworkMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<NetworkPolicy>,
     #[serde(default, skip_serializing_if = "is_none")]
     interaction: Interaction,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,17 +227,42 @@ impl From<StatusBody> for Status {
 
 impl From<&SandboxSpec> for SpecBody {
     fn from(spec: &SandboxSpec) -> Self {
-        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, network, platform, extensions, .. } =
-            spec.clone();
-        let (interaction, cwd) = (spec.interaction, spec.cwd.clone());
-        Self { image, entrypoint, env, metadata, limits, timeout, platform, extensions, network, interaction, cwd }
+        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, platform, extensions, .. } = spec.clone();
+        let SandboxSpec { network, policy, interaction, cwd, .. } = spec.clone();
+        Self {
+            image,
+            entrypoint,
+            env,
+            metadata,
+            limits,
+            timeout,
+            platform,
+            extensions,
+            network,
+            policy,
+            interaction,
+            cwd,
+        }
     }
 }
 
 impl From<SpecBody> for SandboxSpec {
     fn from(spec: SpecBody) -> Self {
         let SpecBody { image, entrypoint, env, metadata, limits, timeout, platform, extensions, .. } = spec;
-        let SpecBody { network, interaction, cwd, .. } = spec;
-        Self { image, entrypoint, env, metadata, limits, timeout, network, interaction, cwd, platform, extensions }
+        let SpecBody { network, policy, interaction, cwd, .. } = spec;
+        Self {
+            image,
+            entrypoint,
+            env,
+            metadata,
+            limits,
+            timeout,
+            network,
+            policy,
+            interaction,
+            cwd,
+            platform,
+            extensions,
+        }
     }
 }

@@ -54,6 +54,7 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
             network: None,
             interaction: Interaction::None,
             cwd: None,
+            policy: None,
         },
         status: Status {
             phase: Phase::Failed,

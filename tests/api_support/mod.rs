@@ -143,7 +143,9 @@ impl Reply {
         if self.status == 204 || (self.status == 202 && self.body.is_empty()) {
             assert!(self.body.is_empty(), "{what}");
         }
-        if self.status >= 400 && method != "HEAD" {
+        // The egress API says in text what is wrong.
+        let in_text = path.contains("/18080/") && self.header("content-type") == Some("text/plain; charset=utf-8");
+        if self.status >= 400 && method != "HEAD" && !in_text {
             let body = self.json();
             let keys: Vec<_> = body.as_object().expect(&what).keys().cloned().collect();
             assert_eq!(keys, ["code", "message"], "{what}");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::harness::{DEBIAN, Daemon};
+use crate::harness::{DEBIAN, Daemon, Namespace, World as Outside, Zone};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const SUITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
@@ -18,6 +18,20 @@ fn official_python_clients() {
     let Some(world) = World::start("official_python_clients") else { return };
     let mut pytest = Command::new(clients().join("venv/bin/python"));
     pytest.args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", SUITE, SUITE]);
+    // These need names and addresses outside.
+    pytest.args(["--ignore", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/test_policy.py")]);
+    world.check(pytest);
+}
+
+#[test]
+fn official_python_client_sets_policies() {
+    let Some(outside) = Outside::start("official_python_client_sets_policies") else { return };
+    let _zone = Zone::start(&outside, "203.0.113.1", &[("a.example", &["93.184.216.34"]), ("b.example", &["8.8.8.8"])]);
+    let daemon = outside.daemon("[network]\nmode = \"bridge\"\nresolvers = [\"203.0.113.1\"]\n");
+    let world = World::of(daemon, Some(outside.host.clone()));
+    let mut pytest = Command::new(clients().join("venv/bin/python"));
+    pytest.args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", SUITE]);
+    pytest.arg(format!("{SUITE}/test_policy.py"));
     world.check(pytest);
 }
 
@@ -54,11 +68,16 @@ fn clients() -> &'static PathBuf {
 struct World {
     daemon: Daemon,
     address: String,
+    /// Where clients reach it.
+    place: Option<Namespace>,
 }
 
 impl World {
     fn start(test: &str) -> Option<Self> {
-        let mut daemon = Daemon::start(test)?;
+        Some(Self::of(Daemon::start(test)?, None))
+    }
+
+    fn of(mut daemon: Daemon, place: Option<Namespace>) -> Self {
         daemon.import_debian();
         daemon.stop();
         // Free a moment ago; a daemon that cannot have it ends, and the test with it.
@@ -72,17 +91,20 @@ impl World {
             .args(["--listen", &daemon.address(), "--listen", &format!("tcp:{address}"), "--api-key-file"])
             .arg(keys);
         daemon.run(command);
-        Some(Self { daemon, address })
+        Self { daemon, address, place }
     }
 
     fn check(&self, mut suite: Command) {
-        let output = suite
+        let suite = suite
             .env("BIVOUAC_TEST_TCP", &self.address)
             .env("BIVOUAC_TEST_KEY", KEY)
             .env("BIVOUAC_TEST_SOCKET", self.daemon.path("api.sock"))
-            .env("BIVOUAC_TEST_IMAGE", DEBIAN)
-            .output()
-            .expect("the suite starts");
+            .env("BIVOUAC_TEST_IMAGE", DEBIAN);
+        let mut run = || suite.output().expect("the suite starts");
+        let output = match &self.place {
+            Some(place) => place.run(run),
+            None => run(),
+        };
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     }

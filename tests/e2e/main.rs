@@ -19,6 +19,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod network;
+mod network_policy;
 mod ports;
 mod pty;
 mod pull;

@@ -24,7 +24,6 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::http::Method;
 use axum::response::Response;
 
-use super::absent;
 use super::access::{EGRESS_PORT, EXEC_PORT, Target};
 use super::error::ApiError;
 use super::extract::{Id, Port};
@@ -47,8 +46,7 @@ pub async fn pass(
     let target = Target::of(uri.path()).ok_or_else(|| ApiError::invalid(plainly))?;
     let inside = state.sandboxes.inside(&id).map_err(|denial| ApiError::denied(denial, failure::FAILED))?;
     match target.port {
-        EXEC_PORT => return Err(unknown_route(request.method().clone(), uri).await),
-        EGRESS_PORT => return Err(absent::not_in_this_version()),
+        EXEC_PORT | EGRESS_PORT => return Err(unknown_route(request.method().clone(), uri).await),
         _ => {}
     }
     // The one asks a proxy to become a tunnel, the other to show what it was sent.

@@ -38,6 +38,7 @@ fn rules(config: &LifecycleConfig) -> Rules {
         min_timeout: config.min_timeout.as_secs(),
         max_timeout: config.max_timeout.map(|most| most.as_secs()),
         max_limits: config.max_limits,
+        network: config.network(None),
         arch: architecture(),
         now: Utc::now(),
     }

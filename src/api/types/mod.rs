@@ -1,6 +1,7 @@
 //! Answers as they are on the wire. A field without a value is left out: generated clients break on an explicit null.
 
 mod image;
+mod policy;
 mod pull;
 mod stats;
 
@@ -13,6 +14,7 @@ use crate::model::{Phase, Platform, Status};
 use crate::sandbox::Sandbox;
 
 pub use image::{ImageDocument, ImageList};
+pub use policy::PolicyStatusBody;
 pub use pull::PullLine;
 pub use stats::{StatsBody, StatsList, percent, seconds};
 

@@ -25,7 +25,7 @@ use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
 use crate::image::{KeepPolicy, Policy, RegistryConfig};
-use crate::model::{Limits, parse_memory, with_causes};
+use crate::model::{Limits, NetworkMode, parse_memory, with_causes};
 use crate::network::NetworkConfig;
 use crate::sandbox::LifecycleConfig;
 
@@ -141,6 +141,7 @@ impl Config {
         let max_limits = limits::read(from, "max");
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
+        let network = network::read(from, &cgroup_parent);
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
@@ -150,14 +151,14 @@ impl Config {
             open_ports: from.switch("proxy.open_ports").unwrap_or(false),
             proxy_timeout: proxy_timeout(from),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
-            network: network::read(from, &cgroup_parent),
+            lifecycle: LifecycleConfig { max_limits, network: mode(network.as_ref()), ..lifecycle(from) },
+            network,
             cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
             min_free_disk: from.parsed("runtime.min_free_disk", min_free_disk).unwrap_or(256 << 20),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),
             default_limits: limits::defaults(from, &max_limits),
-            lifecycle: LifecycleConfig { max_limits, ..lifecycle(from) },
             unenforceable: from.parsed("limits.unenforceable", limits::unenforceable).unwrap_or_default(),
             registries: registries::read(from),
             keep_images: images::read(from),
@@ -221,6 +222,11 @@ fn log(from: &mut Reader) -> LogConfig {
     }
 }
 
+/// What sandboxes have that do not ask.
+fn mode(network: Option<&NetworkConfig>) -> NetworkMode {
+    network.map_or(NetworkMode::None, |_| NetworkMode::Bridge)
+}
+
 fn lifecycle(from: &mut Reader) -> LifecycleConfig {
     let defaults = LifecycleConfig::default();
     let min_timeout = from.seconds("lifecycle.min_timeout_seconds").unwrap_or(defaults.min_timeout);
@@ -238,6 +244,7 @@ fn lifecycle(from: &mut Reader) -> LifecycleConfig {
         allow_shorter_expiration: from
             .switch("lifecycle.allow_shorter_expiration")
             .unwrap_or(defaults.allow_shorter_expiration),
+        network: defaults.network,
     }
 }
 

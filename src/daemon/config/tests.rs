@@ -73,6 +73,7 @@ fn every_kind_of_value_is_read() {
             max_limits: Limits::default(),
             terminated_retention: Duration::from_secs(5),
             allow_shorter_expiration: true,
+            network: NetworkMode::None,
         }
     );
     assert_eq!(

@@ -48,6 +48,12 @@ impl Attributes {
         self.put(kind | NESTED, &[header, &inner.0])
     }
 
+    /// In their form on the wire.
+    #[cfg(test)]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     fn put(mut self, kind: u16, parts: &[&[u8]]) -> Self {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         // Nothing that is sent here comes near 64 KiB: lists of elements are cut into pieces before.

@@ -6,6 +6,7 @@
 //! | a sandbox | the resolver on the gateway's addresses | passes |
 //! | a sandbox | another sandbox, any other address or port of the host | refused |
 //! | a sandbox | what is closed ([`range::closed`]) | refused |
+//! | a sandbox under a policy | anywhere else | as its policy says ([`policed`]) |
 //! | a sandbox | anywhere else | passes, with the host's address |
 //! | anywhere | a sandbox | dropped, unless it is an answer |
 //! | the host | a sandbox | root and answers pass |
@@ -15,6 +16,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expression::{self as ex, ESTABLISHED, Expression, FIRST, INVALID, Meta, RELATED, SECOND, Side};
+use super::policed::{self, PolicySet};
 use crate::network::address::AddressPool;
 use crate::network::range::{self, Family};
 
@@ -31,6 +33,8 @@ pub struct Sandboxes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
     pub sets: Vec<Set>,
+    /// Those of the policies of sandboxes.
+    pub policy_sets: Vec<PolicySet>,
     pub chains: Vec<Chain>,
 }
 
@@ -89,7 +93,7 @@ fn closed(family: Family) -> &'static str {
 impl Sandboxes {
     #[must_use]
     pub fn ruleset(&self) -> Ruleset {
-        Ruleset { sets: self.sets(), chains: self.chains() }
+        Ruleset { sets: self.sets(), policy_sets: policed::policy_sets(), chains: self.chains() }
     }
 
     fn sets(&self) -> Vec<Set> {
@@ -101,6 +105,7 @@ impl Sandboxes {
             all.extend([members(sources(family)), members(destinations(family))]);
             all.push(Set { name: closed(family).into(), key_length: length, borders: Some(borders) });
         }
+        all.extend(policed::constants());
         all
     }
 
@@ -112,6 +117,7 @@ impl Sandboxes {
             chain("refuse", None, refuse(vec![ex::reject()])),
             chain("drop", None, refuse(vec![ex::drop_it()])),
             chain("from", None, from()),
+            chain(policed::CHAIN, None, policed::rules()),
             chain("outbound", None, self.outbound()),
             chain("inbound", None, inbound()),
             chain("to_host", None, self.to_host()),
@@ -146,6 +152,7 @@ impl Sandboxes {
             let look = vec![ex::address(family, Side::Destination, FIRST), ex::in_set(closed(family), FIRST)];
             rule([of(family), look, vec![ex::go_to("refuse")]])
         }));
+        rules.push(policed::gate());
         rules.push(vec![ex::accept()]);
         rules
     }
@@ -192,11 +199,11 @@ impl Sandboxes {
     }
 }
 
-fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {
+pub(super) fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {
     parts.into_iter().flatten().collect()
 }
 
-fn of(family: Family) -> Vec<Expression> {
+pub(super) fn of(family: Family) -> Vec<Expression> {
     let number = if family == Family::V4 { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
     vec![ex::meta(Meta::Family, FIRST), ex::equals(FIRST, &[number as u8])]
 }
@@ -274,6 +281,6 @@ mod tests {
     #[test]
     fn the_rules_do_not_grow_with_sandboxes() {
         let ruleset = sandboxes(&[]).ruleset();
-        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 31);
+        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 44);
     }
 }

@@ -20,10 +20,10 @@ const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
 const GETRULE: u16 = 7;
-const NEWSET: u16 = 9;
-const NEWSETELEM: u16 = 12;
-const GETSETELEM: u16 = 13;
-const DELSETELEM: u16 = 14;
+pub(super) const NEWSET: u16 = 9;
+pub(super) const NEWSETELEM: u16 = 12;
+pub(super) const GETSETELEM: u16 = 13;
+pub(super) const DELSETELEM: u16 = 14;
 const USERDATA: u16 = 6;
 
 const INTERVAL: u32 = 0x4;
@@ -39,23 +39,23 @@ pub enum CannotFilter {
     Netlink(#[from] NetlinkError),
     #[error("install the packet filter: the kernel has {found} rules in table {table} instead of {wanted}")]
     NotKept { table: String, wanted: usize, found: usize },
-    #[error("install the packet filter: set {set} of table {table} has not kept an element")]
-    ElementNotKept { table: String, set: String },
+    #[error("install the packet filter: table {table} has not kept an {what}")]
+    ElementNotKept { table: String, what: String },
 }
 
 /// The daemon's own table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
-    name: String,
+    pub(super) name: String,
 }
 
 impl Table {
     /// Finds the table with just these rules, and leaves it as it is, or puts it in place in one step. What stays keeps its
-    /// elements and counters.
-    pub fn open(name: &str, sandboxes: &Sandboxes) -> Result<Self, CannotFilter> {
+    /// elements and counters. True if it had to be put in place, and is empty.
+    pub fn open(name: &str, sandboxes: &Sandboxes) -> Result<(Self, bool), CannotFilter> {
         let table = Self { name: name.to_owned() };
-        table.restore(sandboxes)?;
-        Ok(table)
+        let is_new = table.restore(sandboxes)?;
+        Ok((table, is_new))
     }
 
     /// Puts the rules in place where they are not as they should be; true if they were not.
@@ -131,6 +131,8 @@ impl Table {
             let borders = set.borders.as_deref().unwrap_or_default();
             all.extend(self.element_messages(NEWSETELEM, &set.name, borders));
         }
+        let after = ruleset.sets.len() as u32 + 1;
+        all.extend((after..).zip(&ruleset.policy_sets).map(|(number, set)| set.make(&self.name, number)));
         all.extend(ruleset.chains.iter().map(|chain| self.chain(chain)));
         for chain in &ruleset.chains {
             all.extend(chain.rules.iter().map(|rule| self.rule(chain.name, rule)));
@@ -179,7 +181,7 @@ impl Table {
         message(&format!("NFT_MSG_NEWRULE({chain})"), NEWRULE, CREATE | APPEND, &made)
     }
 
-    fn elements(&self, kind: u16, members: &[Member]) -> Vec<Message> {
+    pub(super) fn elements(&self, kind: u16, members: &[Member]) -> Vec<Message> {
         let by_link = members.iter().map(|member| (member.link.to_ne_bytes().to_vec(), false)).collect::<Vec<_>>();
         let mut all = self.element_messages(kind, REFUSED, &by_link);
         for family in Family::BOTH {
@@ -218,16 +220,21 @@ impl Table {
         Ok(bodies.iter().flat_map(|body| read(body)).collect())
     }
 
-    fn check(&self, member: &Member) -> Result<(), CannotFilter> {
+    pub(super) fn check(&self, member: &Member) -> Result<(), CannotFilter> {
         for address in &member.addresses {
             let set = sources(Family::of(*address));
-            let found = self.element_messages(GETSETELEM, set, &[(key(member.link, *address), false)]);
-            if let Err(error) = transact(Protocol::Netfilter, &found) {
-                let missing = CannotFilter::ElementNotKept { table: self.name.clone(), set: set.to_owned() };
-                return Err(if error.errno == Errno::ENOENT { missing } else { error.into() });
+            for asked in self.element_messages(GETSETELEM, set, &[(key(member.link, *address), false)]) {
+                self.expect(asked)?;
             }
         }
         Ok(())
+    }
+
+    /// Asks for elements that must be there.
+    pub(super) fn expect(&self, asked: Message) -> Result<(), CannotFilter> {
+        let Err(error) = transact(Protocol::Netfilter, std::slice::from_ref(&asked)) else { return Ok(()) };
+        let missing = CannotFilter::ElementNotKept { table: self.name.clone(), what: asked.what };
+        Err(if error.errno == Errno::ENOENT { missing } else { error.into() })
     }
 }
 
@@ -246,12 +253,12 @@ fn seal(ruleset: &Ruleset) -> [u8; 32] {
 }
 
 /// `struct nfgenmsg`
-fn message(what: &str, kind: u16, flags: u16, attributes: &Attributes) -> Message {
+pub(super) fn message(what: &str, kind: u16, flags: u16, attributes: &Attributes) -> Message {
     Message::new(what, SUBSYSTEM << 8 | kind, flags, &[NFPROTO_INET, 0, 0, 0], attributes)
 }
 
 /// All or nothing.
-fn batch(messages: Vec<Message>) -> Vec<Message> {
+pub(super) fn batch(messages: Vec<Message>) -> Vec<Message> {
     const BEGIN: u16 = 0x10;
     const END: u16 = 0x11;
     if messages.is_empty() {

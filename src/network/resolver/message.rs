@@ -1,9 +1,12 @@
 //! Questions and answers: what is passed on, and what is not (RFC 1035).
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, Record, RecordType};
 
 /// No question is longer: a name of 255 bytes and the options of today.
 const LONGEST_QUESTION: usize = 512;
+/// What an answer in one datagram may be as large as, where the asker takes it: more would be cut up on the way.
+const LONGEST_DATAGRAM: u16 = 1232;
 
 /// A question that is passed on.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +14,8 @@ pub struct Question {
     /// As the asker chose it.
     id: u16,
     query: Query,
+    /// How large a datagram the asker takes, where it says so.
+    payload: Option<u16>,
     bytes: Vec<u8>,
 }
 
@@ -35,9 +40,62 @@ impl Question {
             return Err(refuse(ResponseCode::NotImp));
         }
         match &message.queries[..] {
-            [query] => Ok(Self { id, query: query.clone(), bytes: bytes.to_vec() }),
+            [query] => {
+                let payload = message.edns.as_ref().map(|_| message.max_payload());
+                Ok(Self { id, query: query.clone(), payload, bytes: bytes.to_vec() })
+            }
             _ => Err(refuse(ResponseCode::FormErr)),
         }
+    }
+
+    /// A question of our own, that says nothing but a name and a type.
+    #[must_use]
+    pub fn plain(name: &str, kind: RecordType) -> Option<Self> {
+        let mut name = Name::from_ascii(name).ok()?;
+        name.set_fqdn(true);
+        let query = Query::query(name, kind);
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        message.add_query(query.clone());
+        let mut options = Edns::new();
+        options.set_max_payload(LONGEST_DATAGRAM);
+        message.set_edns(options);
+        let bytes = message.to_vec().ok()?;
+        Some(Self { id: message.metadata.id, query, payload: Some(LONGEST_DATAGRAM), bytes })
+    }
+
+    #[must_use]
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// An answer of our own without records.
+    #[must_use]
+    pub fn reply(&self, code: ResponseCode) -> Option<Vec<u8>> {
+        self.tell(code, Vec::new(), true)
+    }
+
+    /// An answer of our own. Where it is too long for a datagram, the asker comes again over TCP.
+    #[must_use]
+    pub fn tell(&self, code: ResponseCode, records: Vec<Record>, over_tcp: bool) -> Option<Vec<u8>> {
+        let mut message = Message::error_msg(self.id, OpCode::Query, code);
+        message.metadata.recursion_desired = true;
+        message.metadata.recursion_available = true;
+        message.add_query(self.query.clone());
+        if self.payload.is_some() {
+            let mut options = Edns::new();
+            options.set_max_payload(LONGEST_DATAGRAM);
+            message.set_edns(options);
+        }
+        message.add_answers(records);
+        let most = self.payload.unwrap_or(512).clamp(512, LONGEST_DATAGRAM);
+        let bytes = message.to_vec().ok()?;
+        if over_tcp || bytes.len() <= usize::from(most) {
+            return Some(bytes);
+        }
+        message.insert_answers(Vec::new());
+        message.metadata.truncation = true;
+        message.to_vec().ok()
     }
 
     /// As it is asked further, under another id.

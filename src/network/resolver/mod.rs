@@ -2,8 +2,12 @@
 //!
 //! It understands what it is asked, asks those whom the operator names (or whom the host itself asks, a stub on loopback among
 //! them, because it asks from the host), and passes the answer on. A sandbox reaches no other resolver of the host's network.
+//!
+//! Who asks is known by the address, which nobody else can send from. A sandbox with a policy is answered by it (`policed`).
 
+mod gate;
 mod message;
+mod policed;
 mod rate;
 mod server;
 mod upstream;
@@ -15,8 +19,10 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
+use self::gate::Gate;
 use self::rate::Rates;
 use self::upstream::Upstreams;
+use super::egress::Egress;
 
 #[derive(Debug, Error)]
 #[error("answer for names on {address}: {source}; another resolver of this host may listen on all addresses")]
@@ -36,20 +42,38 @@ pub struct Resolver {
 struct Shared {
     upstreams: Upstreams,
     rates: Rates,
+    /// Questions over UDP and connections over TCP, of one sandbox.
+    questions: Gate,
+    connections: Gate,
+    /// The policies; without them everybody is told everything.
+    egress: Option<Arc<Egress>>,
 }
+
+/// Of all the resolver's questions and connections one sandbox may have so many.
+const QUESTIONS: u32 = 128;
+const CONNECTIONS: u32 = 32;
 
 impl Resolver {
     /// Listens on port 53 of each address. Called within the runtime.
     ///
     /// # Errors
     /// When an address is taken.
-    pub fn start(addresses: &[IpAddr], resolvers: &[IpAddr]) -> Result<Self, ResolverError> {
+    pub fn start(
+        addresses: &[IpAddr],
+        resolvers: &[IpAddr],
+        egress: Option<Arc<Egress>>,
+    ) -> Result<Self, ResolverError> {
         let at: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, 53)).collect();
-        Self::start_at(&at, Upstreams::new(resolvers))
+        Self::start_at(&at, Upstreams::new(resolvers), egress)
     }
 
-    fn start_at(addresses: &[SocketAddr], upstreams: Upstreams) -> Result<Self, ResolverError> {
-        let shared = Arc::new(Shared { upstreams, rates: Rates::default() });
+    fn start_at(
+        addresses: &[SocketAddr],
+        upstreams: Upstreams,
+        egress: Option<Arc<Egress>>,
+    ) -> Result<Self, ResolverError> {
+        let (questions, connections) = (Gate::new(QUESTIONS), Gate::new(CONNECTIONS));
+        let shared = Arc::new(Shared { upstreams, rates: Rates::default(), questions, connections, egress });
         let mut tasks = JoinSet::new();
         for address in addresses.iter().copied() {
             let told = |source| ResolverError { address, source };

@@ -10,7 +10,9 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::message::{Question, Refused};
+use super::policed::Policed;
 use super::upstream::{read_framed, write_framed};
+use crate::network::egress::Standing;
 
 /// Questions of all sandboxes together that wait for an answer; over TCP, connections. Those beyond are dropped, or wait.
 const AT_ONCE: usize = 1024;
@@ -31,6 +33,7 @@ pub async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
                 continue;
             }
         };
+        let Some(pass) = shared.questions.enter(asker.ip()) else { continue };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
         let (socket, shared, bytes) = (Arc::clone(&socket), Arc::clone(&shared), buffer[..length].to_vec());
         tokio::spawn(async move {
@@ -38,7 +41,7 @@ pub async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
                 // One that has gone meanwhile needs none.
                 drop(socket.send_to(&answer, asker).await);
             }
-            drop(place);
+            drop((place, pass));
         });
     }
 }
@@ -49,10 +52,12 @@ pub async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, asker)) => {
+                // One that has too many already is closed.
+                let Some(pass) = shared.connections.enter(asker.ip()) else { continue };
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
                     converse(stream, asker, &shared).await;
-                    drop(place);
+                    drop((place, pass));
                 });
             }
             Err(error) => {
@@ -77,9 +82,19 @@ impl Shared {
         if !self.rates.allows(asker, Instant::now()) {
             return None;
         }
-        match Question::read(bytes) {
-            Ok(question) => self.upstreams.ask(&question, over_tcp).await.or_else(|| question.failure()),
-            Err(Refused(answer)) => answer,
+        let question = match Question::read(bytes) {
+            Ok(question) => question,
+            Err(Refused(answer)) => return answer,
+        };
+        let known = self.egress.as_ref().and_then(|egress| Some((egress, egress.ward(asker)?)));
+        let standing = known.as_ref().map(|(_, ward)| ward.standing());
+        match (&known, &standing) {
+            (Some((egress, ward)), Some(Standing::Policed(policy))) => {
+                Policed { upstreams: &self.upstreams, egress, ward, policy }.answer(&question, over_tcp).await
+            }
+            (_, Some(Standing::Unknown)) => question.failure(),
+            // The host itself may ask here too.
+            _ => self.upstreams.ask(&question, over_tcp).await.or_else(|| question.failure()),
         }
     }
 }

@@ -48,7 +48,7 @@ async fn resolver(upstreams: Vec<SocketAddr>) -> (Resolver, SocketAddr) {
     loop {
         // A port that is free for both, until another takes it.
         let free = UdpSocket::bind("127.0.0.1:0").await.expect("bound").local_addr().expect("an address");
-        if let Ok(resolver) = Resolver::start_at(&[free], Upstreams::at(upstreams.clone())) {
+        if let Ok(resolver) = Resolver::start_at(&[free], Upstreams::at(upstreams.clone()), None) {
             return (resolver, free);
         }
     }

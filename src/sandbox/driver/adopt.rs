@@ -93,6 +93,8 @@ impl Driver {
             Err(error) => return self.conclude(Request::Lost(error.message), Fate::Lost),
         };
         self.life = Some(launched.life);
+        // Told by whoever it failed for; until another try it reaches nothing that it did not reach before.
+        drop(self.put_policy_in_force().await);
         let frozen = self.shared.host.is_frozen(&self.facts.id).await.ok();
         self.conclude(Request::Found { frozen }, Fate::Adopted)
     }

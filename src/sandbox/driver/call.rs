@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use crate::model::SandboxId;
+use crate::model::{PolicyChange, SandboxId};
 use crate::sandbox::machine::{Refusal, Request};
 use crate::sandbox::{Denial, Sandbox, expiry};
 
@@ -27,6 +27,7 @@ pub(in crate::sandbox) enum Ask {
     /// Labels to set, and to remove where there is no value.
     Patch(BTreeMap<String, Option<String>>),
     Signal(i32),
+    Policy(PolicyChange),
 }
 
 impl Ask {
@@ -38,6 +39,7 @@ impl Ask {
             Self::Renew(until) => Request::Renew(*until),
             Self::Patch(_) => Request::Patch,
             Self::Signal(signal) => Request::Signal(*signal),
+            Self::Policy(_) => Request::Policy,
         }
     }
 }

@@ -66,9 +66,9 @@ impl Driver {
         }
     }
 
-    pub(super) fn serve_held(&mut self) {
+    pub(super) async fn serve_held(&mut self) {
         if let Some(call) = self.held.take() {
-            self.serve(call);
+            self.take(call).await;
         }
     }
 
@@ -184,7 +184,7 @@ impl Driver {
     /// Called on the runtime's own threads: a commit takes 30 to 60 us and never waits for the disk, and handing it to
     /// the blocking pool and back costs as much again, with a long tail. It happens twice for a create, which is to
     /// take milliseconds in all.
-    fn write(&self, facts: &Facts, state: &State) -> Result<(), StoreError> {
+    pub(super) fn write(&self, facts: &Facts, state: &State) -> Result<(), StoreError> {
         self.shared.store.update(&facts.record(state))
     }
 
@@ -204,7 +204,7 @@ fn patch(metadata: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Opt
     }
 }
 
-fn reply(call: Call, answer: Answer) {
+pub(super) fn reply(call: Call, answer: Answer) {
     // A caller that went away does not hear the answer.
     call.reply.send(answer).ok();
 }

@@ -7,6 +7,7 @@ mod adopt;
 mod call;
 mod change;
 mod facts;
+mod govern;
 mod guard;
 mod work;
 
@@ -139,7 +140,7 @@ impl Driver {
         loop {
             match self.next().await {
                 Event::Happened(outcome) => self.happened(outcome),
-                Event::Called(call) => self.serve(call),
+                Event::Called(call) => self.take(call).await,
                 Event::Alarm => {
                     if self.alarm() {
                         return Finish::Forgotten;
@@ -147,7 +148,7 @@ impl Driver {
                 }
                 Event::Over => return Finish::Left,
             }
-            self.serve_held();
+            self.serve_held().await;
         }
     }
 

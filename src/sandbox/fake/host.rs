@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::world::{self, Turn};
 use super::{FakeHost, Step, lock};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage};
+use crate::model::{Exit, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage};
 use crate::sandbox::execution::{ExecError, FoundExecution, Order, Process, Started};
 use crate::sandbox::{ConnectError, End, Fetch, Host, HostError, IdBase, Launched, Life, Presence, Reservation};
 
@@ -83,7 +83,7 @@ impl Host for FakeHost {
         world.check_unused(base);
     }
 
-    async fn launch(&self, id: &SandboxId, base: IdBase, _spec: &SandboxSpec) -> Result<Launched, HostError> {
+    async fn launch(&self, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Launched, HostError> {
         if !lock(&self.taken).contains(&base) {
             lock(&self.world).violations.push(format!("{id} was launched on range {base}, which is not taken"));
         }
@@ -95,6 +95,7 @@ impl Host for FakeHost {
             pass(turn.behaviour.delay / 6).await;
         }
         turn.verdict()?;
+        lock(&self.world).policies.insert(id.clone(), spec.policy.clone());
         lock(&self.world).launched(id)
     }
 
@@ -103,6 +104,14 @@ impl Host for FakeHost {
         pass(turn.behaviour.delay).await;
         turn.verdict()?;
         lock(&self.world).adopt(id, base, proof)
+    }
+
+    async fn set_policy(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), HostError> {
+        let turn = self.turn(Step::SetPolicy, id);
+        pass(turn.behaviour.delay).await;
+        turn.verdict()?;
+        lock(&self.world).policies.insert(id.clone(), policy.cloned());
+        Ok(())
     }
 
     async fn freeze(&self, id: &SandboxId) -> Result<(), HostError> {

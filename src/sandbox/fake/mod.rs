@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{End, IdBase};
-use crate::model::{Exit, SandboxId, Usage};
+use crate::model::{Exit, NetworkPolicy, SandboxId, Usage};
 use clock::Clock;
 use script::Script;
 use world::World;
@@ -155,6 +155,12 @@ impl FakeHost {
     #[must_use]
     pub fn signals(&self, id: &SandboxId) -> Vec<i32> {
         lock(&self.world).signals(id)
+    }
+
+    /// What the host was told last about what a sandbox may reach.
+    #[must_use]
+    pub fn policy(&self, id: &SandboxId) -> Option<NetworkPolicy> {
+        lock(&self.world).policies.get(id).cloned().flatten()
     }
 
     /// What a real host would not have forgiven.

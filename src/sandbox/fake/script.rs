@@ -13,6 +13,7 @@ pub enum Step {
     Fetch,
     Launch,
     Adopt,
+    SetPolicy,
     Freeze,
     Thaw,
     IsFrozen,
@@ -22,10 +23,11 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Fetch,
         Self::Launch,
         Self::Adopt,
+        Self::SetPolicy,
         Self::Freeze,
         Self::Thaw,
         Self::IsFrozen,
@@ -52,7 +54,7 @@ impl Behaviour {
             Step::Thaw => Reason::ResumeFailed,
             Step::Fetch => Reason::ImagePullFailed,
             Step::Adopt | Step::IsFrozen => Reason::Lost,
-            Step::Launch | Step::Signal | Step::Stop | Step::Destroy => Reason::StartFailed,
+            Step::Launch | Step::SetPolicy | Step::Signal | Step::Stop | Step::Destroy => Reason::StartFailed,
         };
         let message = format!("{step:?}: the script says EIO");
         Self { fail: Some(HostError { reason, message }), ..Self::default() }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::host::FakeLife;
 use super::{Behaviour, Step, lock};
-use crate::model::{Exit, Reason, SandboxId};
+use crate::model::{Exit, NetworkPolicy, Reason, SandboxId};
 use crate::sandbox::{End, HostError, IdBase, Launched};
 
 pub(super) const LOGS: &str = "logs";
@@ -28,6 +28,7 @@ pub(super) struct World {
     /// Whether the disk has no room for another sandbox.
     pub full: bool,
     pub images_elsewhere: BTreeSet<String>,
+    pub policies: BTreeMap<SandboxId, Option<NetworkPolicy>>,
     pub violations: Vec<String>,
 }
 
@@ -56,6 +57,7 @@ impl Default for World {
             missing_images: BTreeSet::new(),
             full: false,
             images_elsewhere: BTreeSet::new(),
+            policies: BTreeMap::new(),
             violations: Vec::new(),
         }
     }

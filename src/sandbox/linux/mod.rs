@@ -38,7 +38,7 @@ use super::fetch::{Fetch, Presence};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore, Puller};
-use crate::model::{Exit, Reason, SandboxId, SandboxSpec, Usage, with_causes};
+use crate::model::{Exit, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::network::{BridgeError, ResolverError};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
@@ -289,6 +289,11 @@ impl Host for LinuxHost {
             guest.prove(&proof.nonce).await.map_err(guest_failed)?;
         }
         Ok(self.lives(id, guest, proof.to_text(), Vec::new()))
+    }
+
+    async fn set_policy(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), HostError> {
+        let (id, policy) = (id.clone(), policy.cloned());
+        self.blocking(move |inner| inner.network.govern(&id, policy.as_ref())).await
     }
 
     async fn freeze(&self, id: &SandboxId) -> Result<(), HostError> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{LinuxError, failed};
-use crate::model::{NetworkMode, Reason, SandboxId, with_causes};
+use crate::model::{NetworkMode, NetworkPolicy, Reason, SandboxId, with_causes};
 use crate::network::{Addresses, Bridge, NetworkConfig, Resolver, files};
 use crate::runtime::slots::{Slot, Wire};
 use crate::sandbox::host::HostError;
@@ -24,7 +24,8 @@ impl Network {
         let resolvers = config.resolvers.clone();
         let bridge = Bridge::open(config)?;
         let gateway: Vec<IpAddr> = bridge.gateway().each().collect();
-        Ok(Self { bridge: Some(bridge), _resolver: Some(Resolver::start(&gateway, &resolvers)?) })
+        let resolver = Resolver::start(&gateway, &resolvers, Some(bridge.egress()))?;
+        Ok(Self { bridge: Some(bridge), _resolver: Some(resolver) })
     }
 
     /// What the sandbox is to find in its `/etc` by these names. Nothing where there is no network at all: to write into
@@ -66,6 +67,12 @@ impl Network {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Puts the sandbox's policy in force, or takes it away.
+    pub fn govern(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), HostError> {
+        let governed = self.bridge.as_ref().map_or(Ok(()), |bridge| bridge.govern(id, policy));
+        governed.map_err(|error| failed(Reason::StartFailed, &error))
     }
 
     pub fn addresses(&self, id: &SandboxId) -> Option<Addresses> {

@@ -44,6 +44,10 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
         None => inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?,
     };
     inner.network.settle(&slot, spec.network)?;
+    if spec.policy.is_some() {
+        // Before anything of the user's runs.
+        inner.network.govern(id, spec.policy.as_ref())?;
+    }
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let limits = inner.config.limits(&spec.limits);
     let (writable, note) = layer::make(inner, id, &dir, base, &limits)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::layer;
 use super::proof::Proof;
 use super::{Inner, LinuxHost};
-use crate::model::{DiskUsage, SandboxId, SandboxSpec, Usage};
+use crate::model::{DiskUsage, NetworkPolicy, SandboxId, SandboxSpec, Usage};
 use crate::sandbox::host::{HostError, IdBase};
 
 /// The first who asks waits this long for the disk to be counted; what takes longer is told the next time.
@@ -65,6 +65,7 @@ impl LinuxHost {
             ("Not enforced", self.not_enforced(id, spec).join("; ")),
             ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
             ("Network", self.network_line(id)),
+            ("Network policy", policy_line(spec)),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
         ];
         lines.retain(|(_, value)| !value.is_empty());
@@ -80,6 +81,11 @@ impl LinuxHost {
         let Some(addresses) = self.inner.network.addresses(id) else { return "loopback only".to_owned() };
         addresses.each().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
     }
+}
+
+fn policy_line(spec: &SandboxSpec) -> String {
+    let told = |policy: &NetworkPolicy| format!("{} by default, {} rules", policy.default.as_str(), policy.rules.len());
+    spec.policy.as_ref().map(told).unwrap_or_default()
 }
 
 async fn count_disk(inner: Arc<Inner>, id: SandboxId) {

@@ -20,6 +20,7 @@ pub(super) fn decide(state: &State, request: &Request, context: Context<'_>) -> 
         Request::Renew(until) => renew(state, *until, context),
         Request::Patch => accept(state.clone(), None),
         Request::Signal(signal) => self::signal(state, *signal),
+        Request::Policy => policy(state),
         Request::Delete => remove(state, Reason::UserDelete, "the sandbox was deleted", context),
         _ => Decision::Ignore,
     }
@@ -72,6 +73,15 @@ fn renew(state: &State, until: i64, context: Context<'_>) -> Decision {
 fn signal(state: &State, signal: i32) -> Decision {
     match state.phase() {
         Phase::Running => accept(state.clone(), Effect::Signal(signal)),
+        phase @ (Phase::Terminated | Phase::Failed) => Decision::Deny(Refusal::NotAlive(phase)),
+        phase => Decision::Deny(Refusal::NotRunning(phase)),
+    }
+}
+
+/// Of a sandbox that is there: one that is being made has the policy that it was asked for with.
+fn policy(state: &State) -> Decision {
+    match state.phase() {
+        Phase::Running | Phase::Paused => accept(state.clone(), None),
         phase @ (Phase::Terminated | Phase::Failed) => Decision::Deny(Refusal::NotAlive(phase)),
         phase => Decision::Deny(Refusal::NotRunning(phase)),
     }

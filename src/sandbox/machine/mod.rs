@@ -65,6 +65,8 @@ pub enum Request {
     /// Changes the labels (which the machine does not look at).
     Patch,
     Signal(i32),
+    /// Changes what it may reach (which the machine does not look at).
+    Policy,
     // The clock says:
     Expire,
     Forget,
@@ -159,6 +161,7 @@ pub fn decide(state: &State, request: &Request, context: Context<'_>) -> Decisio
         | Request::Renew(_)
         | Request::Patch
         | Request::Signal(_)
+        | Request::Policy
         | Request::Delete => calls::decide(state, request, context),
         Request::Found { .. }
         | Request::Lost(_)

@@ -10,13 +10,15 @@ mod sandbox;
 pub mod wait;
 mod websocket;
 pub mod world;
+mod zone;
 
 pub use able::{cgroup_mounts, unified};
 pub use daemon::Daemon;
 pub use debian::DEBIAN;
 pub use http::{Client, Response};
-pub use image::{IMAGE, archive};
+pub use image::{IMAGE, archive, probe};
 pub use oracle::{Snapshot, programs_of};
 pub use sandbox::Sandbox;
 pub use wait::until;
 pub use world::{Namespace, World};
+pub use zone::Zone;

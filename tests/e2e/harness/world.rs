@@ -59,6 +59,11 @@ impl Namespace {
         namespace
     }
 
+    /// The one that a process is in.
+    pub fn of(pid: i32) -> Self {
+        Self(Arc::new(File::open(format!("/proc/{pid}/ns/net")).expect("the network namespace of a process")))
+    }
+
     /// Runs `work` on a thread in this namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let inside = || {
@@ -163,6 +168,13 @@ impl World {
         let (tcp, udp) = place.run(|| (TcpListener::bind(at).expect("bound"), UdpSocket::bind(at).expect("bound")));
         let (seen, over) = (Arc::clone(&self.seen), Arc::clone(&self.over));
         std::thread::spawn(move || serve(&tcp, &udp, &seen, &over));
+    }
+
+    /// Has this address outside as well, and answers there.
+    pub fn stand_at(&self, address: &str) {
+        let (bits, quick) = if address.contains(':') { (128, " nodad") } else { (32, "") };
+        self.outside.ip(&format!("addr add {address}/{bits} dev lo{quick}"));
+        self.answer_at(&self.outside, address, PORT);
     }
 
     /// Answers for names at this address outside: `missing...` does not exist, every other has the first of [`PUBLIC`].

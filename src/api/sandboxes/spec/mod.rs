@@ -10,6 +10,7 @@ mod fetch;
 pub mod labels;
 mod limits;
 mod platform;
+mod policy;
 mod source;
 mod timeout;
 mod volumes;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::model::{Limits, SandboxSpec};
+use crate::model::{Limits, NetworkMode, SandboxSpec};
 use crate::sandbox::Fetch;
 
 /// What the checks must know of the server and the moment.
@@ -31,6 +32,8 @@ pub struct Rules {
     pub max_timeout: Option<u64>,
     /// The most that a sandbox may ask for.
     pub max_limits: Limits,
+    /// What a sandbox has of a network that does not ask.
+    pub network: NetworkMode,
     /// The architecture of this host in the words of OCI (`amd64`).
     pub arch: &'static str,
     pub now: DateTime<Utc>,
@@ -44,11 +47,13 @@ pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
     let entrypoint = entrypoint::read(&body)?;
     let timeout = timeout::read(&body, rules)?;
     let env = env::read(&body)?;
+    let (network, policy) = policy::read(&body, extensions::network(&body)?, rules)?;
     let spec = SandboxSpec {
         limits: limits::read(&body, &rules.max_limits)?,
         metadata: labels::read(&body)?,
         platform: platform::read(&body, rules.arch)?,
-        network: extensions::network(&body)?,
+        network,
+        policy,
         interaction: extensions::interaction(&body)?,
         cwd: extensions::cwd(&body)?,
         extensions: extensions::read(&body)?,
@@ -80,9 +85,6 @@ fn refuse_absent_features(body: &Fields<'_>) -> Result<(), ApiError> {
     {
         let needs_policy = || ApiError::invalid("credentialProxy.enabled requires networkPolicy.");
         return Err(policy.map_or_else(needs_policy, |_| absent("credentialProxy")));
-    }
-    if policy.is_some() {
-        return Err(absent("networkPolicy"));
     }
     if body.object("lifecycle")?.is_some() {
         return Err(ApiError::invalid("lifecycle hooks are not supported by this version; leave them out."));

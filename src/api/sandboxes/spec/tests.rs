@@ -9,7 +9,14 @@ use crate::model::Interaction;
 
 fn rules() -> Rules {
     let now = DateTime::from_timestamp(1_767_323_045, 0).expect("a time");
-    Rules { min_timeout: 60, max_timeout: Some(86_400), max_limits: Limits::default(), arch: "amd64", now }
+    Rules {
+        min_timeout: 60,
+        max_timeout: Some(86_400),
+        max_limits: Limits::default(),
+        network: NetworkMode::Bridge,
+        arch: "amd64",
+        now,
+    }
 }
 
 /// A valid request with `changes` laid over it.
@@ -225,7 +232,6 @@ fn features_that_are_not_there() {
     refuses(json!({"secureAccess": true}), PARAMETER, "secureAccess is not supported");
     refuses(json!({"secureAccess": "yes"}), PARAMETER, "secureAccess must be true or false");
     let policy = json!({"defaultAction": "deny", "egress": []});
-    refuses(json!({"networkPolicy": policy}), PARAMETER, "networkPolicy is not supported by this version");
     refuses(json!({"credentialProxy": {"enabled": true}}), PARAMETER, "requires networkPolicy");
     refuses(
         json!({"credentialProxy": {"enabled": true}, "networkPolicy": policy}),
@@ -374,4 +380,35 @@ fn what_clients_can_give_to_the_entrypoint_is_read() {
         let error = ask(bad.clone()).expect_err("invalid");
         assert!(error.message().contains("extensions["), "{bad}: {}", error.message());
     }
+}
+
+#[test]
+fn a_policy_comes_with_a_network() {
+    let policy = json!({"defaultAction": "deny", "egress": [{"action": "allow", "target": "*.Example.com"}]});
+    let spec = accepted(json!({ "networkPolicy": policy }));
+    assert_eq!(spec.network, Some(NetworkMode::Bridge));
+    let made = spec.policy.expect("a policy").rules;
+    assert_eq!(made.iter().map(|rule| rule.target.to_string()).collect::<Vec<_>>(), ["*.example.com"]);
+    for none in
+        [json!(null), json!({}), json!({"defaultAction": "allow"}), json!({"defaultAction": null, "egress": null})]
+    {
+        let spec = accepted(json!({ "networkPolicy": none }));
+        assert_eq!((spec.network, spec.policy), (None, None), "{none}");
+    }
+    for closed in [json!({"defaultAction": "deny"}), json!({"egress": []})] {
+        let spec = accepted(json!({ "networkPolicy": closed }));
+        assert_eq!(spec.policy, Some(crate::model::NetworkPolicy::closed()), "{closed}");
+    }
+    let alone = json!({"bivouac.network": "none"});
+    refuses(json!({"networkPolicy": policy, "extensions": alone}), PARAMETER, "leave one of them out");
+    accepted(json!({"networkPolicy": {}, "extensions": alone}));
+    let rules = Rules { network: NetworkMode::None, ..rules() };
+    let error = read(&request(json!({ "networkPolicy": policy })), &rules).expect_err("refused");
+    assert!(error.message().starts_with("networkPolicy needs a network"), "{}", error.message());
+    refuses(json!({"networkPolicy": []}), PARAMETER, "networkPolicy must be an object");
+    refuses(
+        json!({"networkPolicy": {"egress": [{"action": "allow", "target": "a b"}]}}),
+        PARAMETER,
+        "networkPolicy.egress[0].target \"a b\" is no domain",
+    );
 }

@@ -1,0 +1,31 @@
+//! `networkPolicy`: what the sandbox may reach, and with that a network.
+
+use super::Rules;
+use crate::api::egress::read_policy;
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::model::{NetworkMode, NetworkPolicy};
+
+/// The network that the sandbox is to have, and its policy. An empty object is none, as for the protocol's own server; whoever wants
+/// everything closed says `"defaultAction": "deny"`.
+pub fn read(
+    body: &Fields<'_>,
+    asked: Option<NetworkMode>,
+    rules: &Rules,
+) -> Result<(Option<NetworkMode>, Option<NetworkPolicy>), ApiError> {
+    let fields = body.object("networkPolicy")?.filter(|fields| fields.has("defaultAction") || fields.has("egress"));
+    let policy = fields.map(|fields| read_policy(&fields)).transpose()?.filter(|policy| !policy.is_open());
+    match (&policy, asked) {
+        (None, asked) => Ok((asked, None)),
+        (Some(_), Some(mode)) if mode != NetworkMode::Bridge => Err(ApiError::invalid(format!(
+            "networkPolicy says what the network of a sandbox lets through, and extensions[\"bivouac.network\"] = \"{}\" gives \
+             it none of that kind; leave one of them out.",
+            mode.as_str()
+        ))),
+        (Some(_), _) if rules.network != NetworkMode::Bridge => Err(ApiError::invalid(
+            "networkPolicy needs a network, and the sandboxes of this server have none ([network] mode = \"bridge\" of its \
+             configuration gives them one). Without networkPolicy, the sandbox reaches nothing.",
+        )),
+        (Some(_), _) => Ok((Some(NetworkMode::Bridge), policy)),
+    }
+}

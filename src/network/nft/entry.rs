@@ -1,0 +1,305 @@
+//! What a policy puts into the sets, and the requests for it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::element::{key, link_of};
+use super::policed::{self, Kind, PolicySet, policy_sets};
+use super::table::{CannotFilter, DELSETELEM, GETSETELEM, NEWSET, NEWSETELEM, Table, batch, message};
+use super::{Member, expression};
+use crate::network::netlink::{Attributes, CREATE, Message, NetlinkError, Protocol, attributes, dump, transact};
+use crate::network::range::{self, Family, Range};
+
+/// `NFT_SET_INTERVAL`, `NFT_SET_TIMEOUT`, `NFT_SET_CONCAT`
+const INTERVAL: u32 = 0x4;
+const TIMEOUT: u32 = 0x10;
+const CONCATENATED: u32 = 0x80;
+/// The longest text that `nft` shows beside an element.
+const COMMENT: usize = 128;
+/// Elements of one request: each is answered with one message, and a socket takes so many.
+const AT_ONCE: usize = 64;
+
+/// One element.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Entry {
+    pub set: &'static str,
+    key: Vec<u8>,
+    /// The last key of a range.
+    end: Option<Vec<u8>>,
+    pub life: Option<Duration>,
+    /// Kept beside the element, and shown by `nft`.
+    pub comment: Option<String>,
+}
+
+impl Entry {
+    /// That the interface has a policy, with a word that is another for another policy.
+    #[must_use]
+    pub fn policed(link: u32, word: &str) -> Self {
+        Self::single(policed::POLICED, link.to_ne_bytes().to_vec(), Some(word))
+    }
+
+    #[must_use]
+    pub fn allowing(link: u32) -> Self {
+        Self::single(policed::ALLOWING, link.to_ne_bytes().to_vec(), None)
+    }
+
+    /// That an address was the answer for this name, for so long.
+    #[must_use]
+    pub fn learned(link: u32, address: IpAddr, life: Duration, name: &str) -> Self {
+        let set = policed::learned(Family::of(address));
+        Self { life: Some(life), ..Self::single(set, key(link, address), Some(name)) }
+    }
+
+    #[must_use]
+    pub fn range(set: &'static str, link: u32, family: Family, range: Range) -> Self {
+        let key = |number| [&link.to_ne_bytes()[..], &range::bytes(family, number)].concat();
+        let (key, end) = (key(range.first), Some(key(range.last)));
+        Self { set, key, end, life: None, comment: None }
+    }
+
+    fn single(set: &'static str, key: Vec<u8>, comment: Option<&str>) -> Self {
+        Self { set, key, end: None, life: None, comment: comment.map(|text| text.chars().take(COMMENT - 1).collect()) }
+    }
+
+    /// The interface that it speaks of.
+    #[must_use]
+    pub fn link(&self) -> Option<u32> {
+        link_of(&self.key)
+    }
+
+    /// The address of a key that has one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let rest = self.key.get(4..)?;
+        let v4 = <[u8; 4]>::try_from(rest).ok().map(IpAddr::from);
+        v4.or_else(|| <[u8; 16]>::try_from(rest).ok().map(IpAddr::from))
+    }
+
+    fn encode(&self, told: bool) -> Attributes {
+        let data = |bytes: &[u8]| Attributes::new().bytes(1, bytes);
+        let mut element = Attributes::new().nest(1, &data(&self.key));
+        if let Some(end) = &self.end {
+            element = element.nest(10, &data(end));
+        }
+        if let Some(life) = self.life.filter(|_| told) {
+            let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+            element = element.bytes(4, &millis.to_be_bytes());
+        }
+        if let Some(comment) = self.comment.as_ref().filter(|_| told) {
+            element = element.bytes(6, &as_comment(comment));
+        }
+        element
+    }
+
+    fn read(set: &'static str, element: &[u8]) -> Option<Self> {
+        let data = |kind| {
+            let (_, nested) = attributes(element).find(|(found, _)| *found == kind)?;
+            attributes(nested).find(|(found, _)| *found == 1).map(|(_, bytes)| bytes.to_vec())
+        };
+        let plain = |kind| attributes(element).find(|(found, _)| *found == kind).map(|(_, value)| value);
+        let left = plain(5).and_then(|left| left.first_chunk()).map(|left| u64::from_be_bytes(*left));
+        let comment = plain(6).and_then(from_comment);
+        Some(Self { set, key: data(1)?, end: data(10), life: left.map(Duration::from_millis), comment })
+    }
+}
+
+/// In the form in which `nft` writes comments: a kind, a length, and a text with a zero byte at its end.
+fn as_comment(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
+    [&[0, length], text.as_bytes(), &[0]].concat()
+}
+
+fn from_comment(bytes: &[u8]) -> Option<String> {
+    let [0, length, text @ ..] = bytes else { return None };
+    let text = text.get(..usize::from(*length).checked_sub(1)?)?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+impl PolicySet {
+    /// What a key is made of, for those who print it: an interface, and an address of IPv4 or IPv6.
+    fn key_type(&self) -> u32 {
+        const INTERFACE: u32 = 20;
+        match self.family {
+            None => INTERFACE,
+            Some(Family::V4) => INTERFACE << 6 | 7,
+            Some(Family::V6) => INTERFACE << 6 | 8,
+        }
+    }
+
+    pub(super) fn make(&self, table: &str, number: u32) -> Message {
+        let flags = match self.kind {
+            Kind::Single => 0x20,
+            Kind::Timed => 0x20 | TIMEOUT,
+            Kind::Ranges => INTERVAL | CONCATENATED,
+        };
+        let rest = self.family.map_or(0, |family| family.length() as u32);
+        let mut made = Attributes::new()
+            .text(1, table)
+            .text(2, self.name)
+            .number(3, flags)
+            .number(4, self.key_type())
+            .number(5, 4 + rest)
+            .number(10, number);
+        made = match self.kind {
+            Kind::Single => made.nest(17, &expression::counter().encode()),
+            Kind::Timed => made,
+            Kind::Ranges => {
+                let field = |length| Attributes::new().number(1, length);
+                let fields = Attributes::new().nest(1, &field(4)).nest(1, &field(rest));
+                made.nest(9, &Attributes::new().nest(2, &fields))
+            }
+        };
+        message(&format!("NFT_MSG_NEWSET({})", self.name), NEWSET, CREATE, &made)
+    }
+}
+
+impl Table {
+    /// Takes some elements away and puts others in, in one step; `members` are let through from then on. Those to be taken away
+    /// need not be there. Reads back that the new ones are.
+    pub fn exchange(&self, remove: &[Entry], add: &[Entry], members: &[Member]) -> Result<(), CannotFilter> {
+        // An element that is missing would fail the whole batch, so each is added first.
+        let mut messages = self.entries(NEWSETELEM, remove, false);
+        messages.extend(self.entries(DELSETELEM, remove, false));
+        messages.extend(self.entries(NEWSETELEM, add, true));
+        messages.extend(self.elements(NEWSETELEM, members));
+        transact(Protocol::Netfilter, &batch(messages))?;
+        for asked in self.entries(GETSETELEM, add, false) {
+            self.expect(asked)?;
+        }
+        members.iter().try_for_each(|member| self.check(member))
+    }
+
+    /// Every element of the sets for policies.
+    pub fn policy_entries(&self) -> Result<Vec<Entry>, NetlinkError> {
+        let mut all = Vec::new();
+        for set in policy_sets() {
+            let which = Attributes::new().text(1, &self.name).text(2, set.name);
+            let bodies = dump(Protocol::Netfilter, &message("NFT_MSG_GETSETELEM", GETSETELEM, 0, &which))?;
+            for body in &bodies {
+                let list = body.get(4..).unwrap_or_default();
+                let lists = attributes(list).filter(|(kind, _)| *kind == 3);
+                let elements = lists.flat_map(|(_, list)| attributes(list));
+                all.extend(elements.filter_map(|(_, element)| Entry::read(set.name, element)));
+            }
+        }
+        Ok(all)
+    }
+
+    fn entries(&self, kind: u16, entries: &[Entry], told: bool) -> Vec<Message> {
+        let flags = if kind == NEWSETELEM { CREATE } else { 0 };
+        let of_one_set = entries.chunk_by(|one, other| one.set == other.set);
+        let parts = of_one_set.flat_map(|entries| entries.chunks(AT_ONCE));
+        let one = |entries: &[Entry]| {
+            let set = entries.first().map_or("", |entry| entry.set);
+            let list = entries.iter().fold(Attributes::new(), |list, entry| list.nest(1, &entry.encode(told)));
+            let which = Attributes::new().text(1, &self.name).text(2, set).nest(3, &list);
+            message(&format!("element of {set}"), kind, flags, &which)
+        };
+        parts.map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::nft::Sandboxes;
+
+    #[test]
+    fn comments_are_those_of_nft() {
+        assert_eq!(as_comment("a.b"), [0, 4, b'a', b'.', b'b', 0]);
+        assert_eq!(from_comment(&as_comment("a.b")).as_deref(), Some("a.b"));
+        for broken in [&[][..], &[0], &[1, 2, b'a', 0], &[0, 9, b'a', 0], &[0, 0]] {
+            assert_eq!(from_comment(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn an_element_comes_out_as_it_went_in() {
+        let address = "2001:db8::1".parse().expect("an address");
+        let learned = Entry::learned(7, address, Duration::from_secs(60), "example.com");
+        let told = learned.encode(true);
+        let read = Entry::read(learned.set, told.as_bytes()).expect("an element");
+        // The kernel tells what is left, and not what it was given.
+        assert_eq!(Entry { life: learned.life, ..read.clone() }, learned);
+        assert_eq!((read.link(), read.address(), read.life), (Some(7), Some(address), None));
+        let range = Entry::range("denied4", 7, Family::V4, Range { first: 1, last: 9 });
+        assert_eq!(Entry::read("denied4", range.encode(true).as_bytes()), Some(range));
+    }
+
+    /// In a network namespace of its own.
+    fn with_table(work: impl FnOnce(&Table) + Send) {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
+        }
+        let inside = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
+            let filter = Sandboxes {
+                group: 7,
+                pool_v4: "10.9.0.0/16".parse().expect("a net"),
+                pool_v6: Some("fd00::/64".parse().expect("a net")),
+                open: vec![],
+            };
+            let (table, is_new) = Table::open("test", &filter).expect("a table");
+            assert!(is_new);
+            work(&table);
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().expect("done"));
+    }
+
+    fn kept(table: &Table) -> Vec<Entry> {
+        let mut all = table.policy_entries().expect("listed");
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_kernel_keeps_what_it_is_given_and_gives_it_up() {
+        with_table(|table| {
+            let range = |set, first, last| Entry::range(set, 3, Family::V4, Range { first, last });
+            let mut first = vec![
+                Entry::policed(3, "policy one"),
+                Entry::allowing(3),
+                range("denied4", 10, 20),
+                range("denied4", 30, 30),
+                Entry::range("allowed6", 4, Family::V6, Range { first: 1, last: u128::MAX }),
+            ];
+            first.sort();
+            table.exchange(&[], &first, &[]).expect("put in");
+            assert_eq!(kept(table), first);
+            table.exchange(&[], &first, &[]).expect("there already");
+            // Another word, and ranges that lie over those that go, in the same step; one that is not there does not matter.
+            let mut second = vec![Entry::policed(3, "policy two"), range("denied4", 15, 40)];
+            second.sort();
+            let mut gone = [first.clone(), vec![range("allowed4", 1, 2), Entry::allowing(9)]].concat();
+            gone.sort();
+            table.exchange(&gone, &second, &[]).expect("exchanged");
+            assert_eq!(kept(table), second);
+            table.exchange(&second, &[], &[]).expect("removed");
+            assert_eq!(kept(table), []);
+        });
+    }
+
+    #[test]
+    fn an_address_that_is_learned_again_lives_longer() {
+        with_table(|table| {
+            let learned = |seconds, name| {
+                Entry::learned(3, "93.184.216.34".parse().expect("one"), Duration::from_secs(seconds), name)
+            };
+            let look = |table: &Table| {
+                let all = kept(table);
+                let [entry] = &all[..] else { panic!("{all:?}") };
+                (entry.life.expect("a life").as_secs(), entry.comment.clone().unwrap_or_default(), entry.address())
+            };
+            let address = learned(1, "").address();
+            table.exchange(&[], &[learned(100, "a.example")], &[]).expect("put in");
+            let (life, name, found) = look(table);
+            assert!((90..=100).contains(&life), "{life}");
+            assert_eq!((name.as_str(), found), ("a.example", address));
+            let longer = [learned(1000, "b.example")];
+            table.exchange(&longer, &longer, &[]).expect("again");
+            let (life, name, _) = look(table);
+            assert!((990..=1000).contains(&life), "{life}");
+            assert_eq!(name, "b.example");
+        });
+    }
+}
