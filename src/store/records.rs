@@ -227,8 +227,20 @@ impl From<StatusBody> for Status {
 
 impl From<&SandboxSpec> for SpecBody {
     fn from(spec: &SandboxSpec) -> Self {
-        let SandboxSpec { image, entrypoint, env, metadata, limits, timeout, platform, extensions, .. } = spec.clone();
-        let SandboxSpec { network, policy, interaction, cwd, .. } = spec.clone();
+        let SandboxSpec {
+            image,
+            entrypoint,
+            env,
+            metadata,
+            limits,
+            timeout,
+            network,
+            policy,
+            interaction,
+            cwd,
+            platform,
+            extensions,
+        } = spec.clone();
         Self {
             image,
             entrypoint,
@@ -236,20 +248,32 @@ impl From<&SandboxSpec> for SpecBody {
             metadata,
             limits,
             timeout,
-            platform,
-            extensions,
             network,
             policy,
             interaction,
             cwd,
+            platform,
+            extensions,
         }
     }
 }
 
 impl From<SpecBody> for SandboxSpec {
     fn from(spec: SpecBody) -> Self {
-        let SpecBody { image, entrypoint, env, metadata, limits, timeout, platform, extensions, .. } = spec;
-        let SpecBody { network, policy, interaction, cwd, .. } = spec;
+        let SpecBody {
+            image,
+            entrypoint,
+            env,
+            metadata,
+            limits,
+            timeout,
+            network,
+            policy,
+            interaction,
+            cwd,
+            platform,
+            extensions,
+        } = spec;
         Self {
             image,
             entrypoint,
