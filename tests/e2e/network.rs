@@ -217,6 +217,10 @@ fn a_sandbox_is_told_its_name() {
     assert!(own.iter().all(|address| hosts.contains(&format!("{address}\t{name}"))), "{hosts}");
     assert_eq!(output(&sandbox, "cat /etc/resolv.conf"), "nameserver 10.211.0.1");
     assert_eq!(output(&sandbox, "cat /etc/hostname"), name);
+    // Every user of it looks names up, and not root alone.
+    let as_user = json!({ "command": "cat /etc/resolv.conf /etc/hosts /etc/hostname", "uid": 1000, "gid": 1000 });
+    let read = sandbox.post("proxy/44772/command", &as_user).expect(200).text();
+    assert!(read.contains("nameserver 10.211.0.1") && !read.contains("denied"), "{read}");
     // They are the sandbox's own, to change as it likes.
     assert_eq!(output(&sandbox, "echo 1.1.1.1 one >> /etc/hosts && tail -n 1 /etc/hosts"), "1.1.1.1 one");
     let mut request = daemon.request(&["sleep", "1000000"]);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, unlinkat};
 
 use crate::sys;
@@ -26,6 +26,8 @@ pub fn write(root: &OwnedFd, owner: u32, files: &[(&str, String)]) -> sys::Resul
             sys::told(fchown(&file, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner))), || {
                 format!("fchown(/etc/{name}, {owner})")
             })?;
+            // Whatever the daemon's own umask is: every user of the sandbox looks up names.
+            sys::told(fchmod(&file, Mode::from_bits_truncate(0o644)), || format!("fchmod(/etc/{name}, 0644)"))?;
             sys::told(File::from(file).write_all(text.as_bytes()), || format!("write(/etc/{name})"))?;
         }
     }
