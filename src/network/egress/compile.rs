@@ -9,7 +9,7 @@ use crate::network::range::{self, Family, Range};
 /// Everything that the packet filter must know of a policy, but what its names lead to.
 #[must_use]
 pub fn entries(policy: Option<&NetworkPolicy>, link: u32) -> Vec<Entry> {
-    let Some(policy) = policy else { return Vec::new() };
+    let Some(policy) = policy else { return vec![Entry::free(link)] };
     let mut all = vec![Entry::policed(link, &word(policy))];
     if policy.default == Action::Allow {
         all.push(Entry::allowing(link));
@@ -111,7 +111,7 @@ mod tests {
     fn another_policy_has_another_word() {
         assert_ne!(word(&policy(&["allow a.com"])), word(&policy(&["deny a.com"])));
         assert_eq!(word(&policy(&["allow a.com"])), word(&policy(&["allow A.com"])));
-        assert!(entries(None, 7).is_empty());
+        assert_eq!(entries(None, 7), [Entry::free(7)]);
         assert_eq!(entries(Some(&policy(&["allow a.com"])), 7), [Entry::policed(7, &word(&policy(&["allow a.com"])))]);
     }
 }

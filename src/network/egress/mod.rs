@@ -30,6 +30,9 @@ pub const LONGEST: Duration = Duration::from_secs(3600);
 /// An address that answered for a name, and for how long the answer is good.
 pub type Answer = (IpAddr, Duration);
 
+/// Of one interface: the elements that stay, and the addresses that were answers, each with what is left of its time and its name.
+type Found = (BTreeSet<Entry>, HashMap<IpAddr, (Duration, String)>);
+
 /// All sandboxes with a way out.
 #[derive(Debug)]
 pub struct Egress {
@@ -73,26 +76,21 @@ impl Egress {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn find_again(&self, members: Vec<Member>, are_present: bool) -> Result<(), CannotFilter> {
-        let mut found: HashMap<u32, Vec<Entry>> = HashMap::new();
-        for entry in self.table.policy_entries()? {
-            found.entry(entry.link().unwrap_or_default()).or_default().push(entry);
-        }
-        let now = Instant::now();
+        let (mut found, now) = (self.found()?, Instant::now());
         for member in members {
-            let mut kernel = Kernel { is_present: are_present, ..Kernel::default() };
-            for entry in found.remove(&member.link).unwrap_or_default() {
-                match (entry.life, entry.address()) {
-                    (Some(left), Some(address)) => {
-                        let names = entry.comment.clone().into_iter().collect();
-                        kernel.learned.insert(address, Learned { names, until: now + left });
-                    }
-                    _ => drop(kernel.entries.insert(entry)),
-                }
-            }
+            let (entries, learned) = found.remove(&member.link).unwrap_or_default();
+            let remembered = |(left, name)| Learned { names: vec![name], until: now + left };
+            let learned = learned.into_iter().map(|(address, found)| (address, remembered(found))).collect();
+            let kernel = Kernel { entries, learned, is_present: are_present, ..Kernel::default() };
             drop(self.keep(Ward::new(member, Standing::Unknown, kernel)));
         }
-        let stale: BTreeSet<Entry> = found.into_values().flatten().collect();
-        self.table.exchange(&Vec::from_iter(stale), &[], &[])
+        let mut stale: Vec<Entry> = Vec::new();
+        for (link, (entries, learned)) in found {
+            stale.extend(entries);
+            stale.extend(learned.into_keys().map(|address| Entry::learned(link, address, Duration::ZERO, "")));
+        }
+        stale.sort_unstable();
+        self.table.exchange(&stale, &[], &[])
     }
 
     fn keep(&self, ward: Ward) -> Arc<Ward> {
@@ -269,41 +267,61 @@ impl Egress {
         };
         let mut kernel = ward.kernel();
         (kernel.is_over, kernel.is_present) = (true, false);
-        let removed = self.table.remove(std::slice::from_ref(member));
         let learned = kernel.learned.keys().map(|to| Entry::learned(member.link, *to, Duration::ZERO, ""));
         let mut entries: Vec<Entry> = kernel.entries.iter().cloned().chain(learned).collect();
-        if !entries.is_empty() {
-            entries.sort_unstable();
-            if let Err(error) = self.table.exchange(&entries, &[], &[]) {
-                // No packet comes from there any more; the next daemon takes them away.
-                tracing::warn!(%error, "the elements of a policy could not be removed");
-            }
-        }
+        entries.sort_unstable();
+        let removed = self.table.give_up(member, &entries);
         let mut wards = self.wards.write().unwrap_or_else(PoisonError::into_inner);
         member.addresses.iter().for_each(|address| drop(wards.remove(address)));
         removed
     }
 
-    /// Brings the kernel to what it should have of everybody: after the table was made anew, or something failed.
+    /// Brings the kernel to what it should have of everybody: after the table was made anew, after something failed, and where
+    /// somebody took elements away.
     pub fn repair(&self, is_new: bool) {
         let wards: Vec<Arc<Ward>> = {
             let wards = self.wards.read().unwrap_or_else(PoisonError::into_inner);
             wards.iter().filter(|(address, _)| address.is_ipv4()).map(|(_, ward)| Arc::clone(ward)).collect()
         };
+        let mut found = match self.found() {
+            Ok(found) => found,
+            Err(error) => return tracing::error!(%error, "what sandboxes may reach could not be looked at"),
+        };
         for ward in wards {
             let mut kernel = ward.kernel();
-            if is_new {
-                kernel.entries.clear();
-                (kernel.is_present, kernel.is_unsure) = (false, false);
-            }
             let standing = ward.standing();
-            if kernel.is_present || standing == Standing::Unknown {
+            if standing == Standing::Unknown || kernel.is_over {
+                continue;
+            }
+            let (entries, learned) = found.remove(&ward.member.link).unwrap_or_default();
+            // A change since the look is taken for another's here, and written once more.
+            if entries != kernel.entries || !kernel.has_learned(&learned, Instant::now()) {
+                kernel.is_present = false;
+                kernel.is_unsure = !(is_new && entries.is_empty());
+            }
+            if is_new && entries.is_empty() {
+                kernel.entries.clear();
+            }
+            if kernel.is_present {
                 continue;
             }
             if let Err(error) = self.write(&ward, standing.policy(), &mut kernel) {
                 tracing::error!(%error, link = ward.member.link, "a sandbox has no network until the next try");
             }
         }
+    }
+
+    /// What the kernel has, by interface.
+    fn found(&self) -> Result<HashMap<u32, Found>, NetlinkError> {
+        let mut found: HashMap<u32, Found> = HashMap::new();
+        for entry in self.table.policy_entries()? {
+            let (entries, learned) = found.entry(entry.link().unwrap_or_default()).or_default();
+            match (entry.life, entry.address()) {
+                (Some(left), Some(address)) => drop(learned.insert(address, (left, entry.comment.unwrap_or_default()))),
+                _ => drop(entries.insert(entry)),
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -11,6 +11,8 @@ use crate::network::nft::{Entry, Member};
 /// Addresses that are remembered for a sandbox, and names for each of them.
 pub const MOST_LEARNED: usize = 2048;
 const MOST_NAMES: usize = 8;
+/// The clocks of the kernel and of this program need not agree to the moment.
+const ABOUT_TO_GO: Duration = Duration::from_secs(5);
 
 /// What a sandbox may ask for and reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,13 @@ impl Kernel {
     pub fn passes(&self, policy: &NetworkPolicy, address: IpAddr) -> bool {
         let names = self.learned.get(&address).into_iter().flat_map(|learned| &learned.names);
         policy.passes(address, names.map(String::as_str))
+    }
+
+    /// Whether the kernel has all that it should have, but for what is about to go.
+    #[must_use]
+    pub fn has_learned<T>(&self, found: &HashMap<IpAddr, T>, now: Instant) -> bool {
+        let lives = |learned: &Learned| learned.until.saturating_duration_since(now) > ABOUT_TO_GO;
+        self.learned.iter().all(|(address, learned)| !lives(learned) || found.contains_key(address))
     }
 
     /// The elements for what is remembered and not too old.

@@ -32,6 +32,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// That the interface has none.
+    #[must_use]
+    pub fn free(link: u32) -> Self {
+        Self::single(policed::FREE, link.to_ne_bytes().to_vec(), None)
+    }
+
     /// That the interface has a policy, with a word that is another for another policy.
     #[must_use]
     pub fn policed(link: u32, word: &str) -> Self {
@@ -167,6 +173,16 @@ impl Table {
             self.expect(asked)?;
         }
         members.iter().try_for_each(|member| self.check(member))
+    }
+
+    /// Takes away what there is of a sandbox, in one step. None of it need be there.
+    pub fn give_up(&self, member: &Member, entries: &[Entry]) -> Result<(), NetlinkError> {
+        let members = std::slice::from_ref(member);
+        let mut messages = self.elements(NEWSETELEM, members);
+        messages.extend(self.entries(NEWSETELEM, entries, false));
+        messages.extend(self.elements(DELSETELEM, members));
+        messages.extend(self.entries(DELSETELEM, entries, false));
+        transact(Protocol::Netfilter, &batch(messages))
     }
 
     /// Every element of the sets for policies.

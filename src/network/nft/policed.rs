@@ -22,6 +22,8 @@ use crate::network::range::{self, Family};
 
 /// The chain.
 pub const CHAIN: &str = "policed";
+/// Interfaces of sandboxes without a policy: whoever is not among them is under one, and reaches nothing unless that says so.
+pub const FREE: &str = "free";
 /// Interfaces of sandboxes that have a policy, each with a word for it.
 pub const POLICED: &str = "policed";
 /// Interfaces of those whose policy lets through what it does not speak of.
@@ -73,7 +75,7 @@ pub enum Kind {
 #[must_use]
 pub fn policy_sets() -> Vec<PolicySet> {
     let mut all: Vec<PolicySet> =
-        [POLICED, ALLOWING].map(|name| PolicySet { name, kind: Kind::Single, family: None }).to_vec();
+        [FREE, POLICED, ALLOWING].map(|name| PolicySet { name, kind: Kind::Single, family: None }).to_vec();
     for family in Family::BOTH {
         let of = |name, kind| PolicySet { name, kind, family: Some(family) };
         all.push(of(learned(family), Kind::Timed));
@@ -103,10 +105,11 @@ pub fn constants() -> Vec<Set> {
     all
 }
 
-/// To be asked before the way out is open.
+/// The end of the way out: open to those that are free, and for all others what their policy says.
 #[must_use]
-pub fn gate() -> Vec<Expression> {
-    vec![ex::meta(Meta::InInterface, FIRST), ex::in_set(POLICED, FIRST), ex::go_to(CHAIN)]
+pub fn gate() -> [Vec<Expression>; 2] {
+    let free = vec![ex::meta(Meta::InInterface, FIRST), ex::in_set(FREE, FIRST), ex::accept()];
+    [free, vec![ex::go_to(CHAIN)]]
 }
 
 #[must_use]

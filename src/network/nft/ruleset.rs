@@ -152,8 +152,7 @@ impl Sandboxes {
             let look = vec![ex::address(family, Side::Destination, FIRST), ex::in_set(closed(family), FIRST)];
             rule([of(family), look, vec![ex::go_to("refuse")]])
         }));
-        rules.push(policed::gate());
-        rules.push(vec![ex::accept()]);
+        rules.extend(policed::gate());
         rules
     }
 

@@ -113,6 +113,31 @@ fn nothing_of_a_policy_is_left_behind() {
     });
 }
 
+#[test]
+fn elements_that_somebody_takes_away_open_nothing_and_come_back() {
+    let Some(place) = Place::start("elements_that_somebody_takes_away_open_nothing_and_come_back") else { return };
+    let daemon = place.world.daemon(CONFIG);
+    let policy = json!({"defaultAction": "deny", "egress": [
+        {"action": "allow", "target": "a.example"}, {"action": "allow", "target": "23.1.1.0/24"},
+    ]});
+    let sandbox = daemon.create_from(&with_policy(&daemon, &policy));
+    let free = daemon.sleeper();
+    assert_eq!(probed(&sandbox, &ask("udp", GATEWAY, &[("a.example", "A")])), ["NoError 93.184.216.34"]);
+    let rules = place.world.host.command("nft", &["list", "tables"]);
+    let table = rules.lines().find_map(|line| line.strip_prefix("table inet ")).expect("a table");
+    for set in ["free", "policed", "learned4", "allowed4"] {
+        place.world.host.command("nft", &["flush", "set", "inet", table, set]);
+        let told = probed(&sandbox, &reach(&["tcp"], &["8.8.8.8", "23.1.2.1"]));
+        assert!(told.iter().all(|told| told.starts_with("failed")), "{set}: {told:?}");
+        until("as before", || {
+            let told = probed(&sandbox, &reach(&["tcp"], &["93.184.216.34", "23.1.1.1"]));
+            let others = probed(&free, &reach(&["tcp"], &["8.8.8.8"]));
+            let all = told.iter().chain(&others).all(|told| told.starts_with("answered"));
+            if all { Ok(()) } else { Err(format!("{set}: {told:?} {others:?}")) }
+        });
+    }
+}
+
 /// Counts, outside, every packet to these addresses.
 fn watch(world: &World, addresses: &[&str]) {
     let (v6, v4): (Vec<&str>, Vec<&str>) = addresses.iter().partition(|address| address.contains(':'));
