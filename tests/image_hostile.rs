@@ -166,6 +166,15 @@ fn bombs() {
     bomb(small(), &Tar::new().file("f", noisy(5 << 20)).end(), "bytes of the file");
     let many = (0..1001).fold(Tar::new(), |tar, at| tar.file(format!("f{at}"), ""));
     bomb(small(), &many.end(), "entries");
+    let cheap = UnpackLimits { entries_from: 500, ..UnpackLimits::default() };
+    let links = (0..1001).fold(Tar::new(), |tar, at| tar.symlink(format!("usr/l{at}"), "x"));
+    bomb(cheap.clone(), &zstd(&links.clone().end()), "nearly nothing when compressed");
+    // The same as it is, or with names that cannot be compressed.
+    let name = |at: u64| bivouac::image::Digest::of(&at.to_le_bytes()).hex();
+    let named = (0..600).fold(Tar::new(), |tar, at| tar.file(format!("usr/{}", name(at)), ""));
+    for bytes in [gzip(&named.end()), links.end()] {
+        assert!(Fixture::with(cheap.clone()).import(&bytes).is_ok());
+    }
     let dirs = (0..1001).fold(Tar::new(), |tar, _| tar.dir("same/"));
     bomb(small(), &dirs.end(), "entries");
     // Many small members in a row are one stream with one limit.

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -199,7 +200,7 @@ def hostile_layers():
     zeros = bytes(64 * MIB)
 
     def gzip_bomb(file):
-        file.write(gzip.compress(header("zeros", 10 << 30)))
+        file.write(gzip.compress(header("usr/zeros", 10 << 30)))
         piece = gzip.compress(zeros)
         for _ in range(160):
             file.write(piece)
@@ -207,7 +208,7 @@ def hostile_layers():
     def zstd_bomb(file):
         # A frame of a window of 8 MiB, the header as a raw block, then blocks of one byte that is repeated.
         block = lambda kind, size, last=0: (size << 3 | kind << 1 | last).to_bytes(3, "little")
-        file.write(b"\x28\xb5\x2f\xfd" + b"\x00" + bytes([13 << 3]) + block(0, 512) + header("zeros", 10 << 30))
+        file.write(b"\x28\xb5\x2f\xfd" + b"\x00" + bytes([13 << 3]) + block(0, 512) + header("usr/zeros", 10 << 30))
         for _ in range((10 << 30) // (128 << 10) - 1):
             file.write(block(1, 128 << 10) + b"\0")
         file.write(block(1, 128 << 10, 1) + b"\0")
@@ -226,7 +227,7 @@ def hostile_layers():
         data = b"30 comment=" + b"x" * 18 + b"\n"
         data = data * (MIB // len(data))
         for at in range(2000):
-            yield header("x", len(data), tarfile.XHDTYPE) + data + bytes(-len(data) % 512) + header(f"f{at}")
+            yield header("x", len(data), tarfile.XHDTYPE) + data + bytes(-len(data) % 512) + header(f"usr/{at}")
         yield header("../up")
 
     def sparse():
@@ -237,21 +238,21 @@ def hostile_layers():
         info[148:156] = b"%06o\0 " % sum(info)
         yield bytes(info) + b"data" + bytes(508) + bytes(1024)
 
-    numbers = range(1_000_001)
+    numbers = range(1_000_000)
     return [
         ("10 GiB of zeros, gzip", gzip_bomb),
         ("10 GiB of zeros, zstd", zstd_bomb),
         ("a zstd window of 2 GiB", zstd_window),
-        ("1,000,001 empty files", packed(header(f"f{at}") for at in numbers)),
-        ("1,000,001 directories", packed(header(f"{at % 1000}/{at // 1000}/", kind=tarfile.DIRTYPE) for at in numbers)),
-        ("1,000,001 times the same directory", packed(header("d/", kind=tarfile.DIRTYPE) for _ in numbers)),
+        ("1,000,000 empty files", packed(header(f"usr/{at}") for at in numbers)),
+        ("1,000,000 directories", packed(header(f"usr/{at % 1000}/{at // 1000}/", kind=tarfile.DIRTYPE) for at in numbers)),
+        ("1,000,000 times the same directory", packed(header("usr/", kind=tarfile.DIRTYPE) for _ in numbers)),
         ("70,000 names of one file",
-         packed([header("f")] + [header(f"l{at}", kind=tarfile.LNKTYPE, link="f") for at in range(70_000)])),
-        ("100,000 times the same deep file", packed([header("d/" * 45 + "f")] * 100_000 + [header("../up")])),
+         packed([header("usr/f")] + [header(f"usr/l{at}", kind=tarfile.LNKTYPE, link="usr/f") for at in range(70_000)])),
+        ("100,000 times the same deep file", packed([header("usr/" + "d/" * 44 + "f")] * 100_000 + [header("../up")])),
         ("2,000 extended headers of 1 MiB", packed(long_headers())),
         ("a sparse file of 4 EiB", packed(sparse())),
         ("a file of 8 EiB", packed([header("f", 1 << 62)])),
-        ("up and out, after 64 MiB", packed([header("f", len(zeros)), os.urandom(len(zeros)), header("../up")])),
+        ("up and out, after 64 MiB", packed([header("usr/f", len(zeros)), os.urandom(len(zeros)), header("../up")])),
     ]
 
 

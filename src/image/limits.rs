@@ -17,6 +17,10 @@ pub struct UnpackLimits {
     pub file_bytes: u64,
     /// Tar entries in one layer.
     pub entries: u64,
+    /// Compressed bytes for each entry, looked at from the entry `entries_from` on: what costs next to nothing to send may not cost
+    /// an inode.
+    pub entry_bytes: u64,
+    pub entries_from: u64,
     /// Directories above a file, plus the file.
     pub depth: usize,
     /// Uncompressed bytes for each compressed one, looked at once `ratio_from` bytes came out.
@@ -46,6 +50,8 @@ impl Default for UnpackLimits {
             image_bytes: 32 * GIB,
             file_bytes: 16 * GIB,
             entries: 1_000_000,
+            entry_bytes: 16,
+            entries_from: 100_000,
             depth: 256,
             ratio: 100,
             ratio_from: 256 * MIB,

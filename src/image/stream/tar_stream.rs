@@ -70,4 +70,8 @@ impl BufRead for TarStream<'_> {
     }
 }
 
-impl Input for TarStream<'_> {}
+impl Input for TarStream<'_> {
+    fn compressed(&self) -> Option<u64> {
+        Some(self.compressed.load(Ordering::Relaxed))
+    }
+}

@@ -17,6 +17,11 @@ pub trait Input: BufRead {
         }
         Ok(())
     }
+
+    /// Compressed bytes that were read for what came so far, where that is known.
+    fn compressed(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Input for &[u8] {}
@@ -24,5 +29,9 @@ impl Input for &[u8] {}
 impl<T: Input> Input for &mut T {
     fn skip(&mut self, count: u64) -> io::Result<()> {
         T::skip(self, count)
+    }
+
+    fn compressed(&self) -> Option<u64> {
+        T::compressed(self)
     }
 }

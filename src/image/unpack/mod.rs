@@ -83,7 +83,7 @@ struct Unpacker<'l> {
 
 impl Unpacker<'_> {
     fn take<R: Input>(&mut self, member: &Member, tar: &mut TarReader<'_, R>) -> Result<(), ImageError> {
-        self.account(member)?;
+        self.account(member, tar.input().compressed())?;
         let place = name::parse(&member.name, member.kind, self.limits).map_err(|problem| self.bad(member, problem))?;
         match place {
             Place::Ignored => {}
@@ -136,7 +136,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn account(&mut self, member: &Member) -> Result<(), ImageError> {
+    fn account(&mut self, member: &Member, compressed: Option<u64>) -> Result<(), ImageError> {
         let limits = self.limits;
         self.unpacked.entries += 1;
         self.unpacked.bytes = self.unpacked.bytes.saturating_add(member.stored);
@@ -151,6 +151,10 @@ impl Unpacker<'_> {
         let too_large = |what, limit| ImageError::TooLarge { at: self.at.to_owned(), what, limit };
         if self.unpacked.entries > limits.entries {
             return Err(too_large("entries", limits.entries));
+        }
+        let paid = compressed.is_none_or(|bytes| bytes / limits.entry_bytes.max(1) >= self.unpacked.entries);
+        if self.unpacked.entries > limits.entries_from && !paid {
+            return Err(too_large("entries that are nearly nothing when compressed", limits.entries_from));
         }
         if self.apparent > limits.layer_bytes {
             return Err(too_large("bytes of all files", limits.layer_bytes));
