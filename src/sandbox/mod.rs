@@ -18,7 +18,7 @@
 //! ```
 //!
 //! - Pending may begin with fetching the image; whoever asked for the sandbox has the answer by then, and reads in the status
-//!   how far it is. A delete gives the fetching up.
+//!   how far it is. A delete gives the fetching up; a daemon that starts begins with it anew.
 //! - launched: the entrypoint was executed; the time of life begins to count.
 //! - launch failed: a step of making it failed; the status names the step, what was made is removed.
 //! - pause: recorded, then all processes are being frozen.
