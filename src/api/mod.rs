@@ -33,6 +33,6 @@ mod time;
 mod types;
 
 pub use auth::Auth;
-pub use proxy::{HalfClose, Peer};
+pub use proxy::{Apart, HalfClose, Peer, Socket, TakeApart};
 pub use router::router;
 pub use state::{ApiState, PROXY_TIMEOUT};

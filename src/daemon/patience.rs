@@ -127,6 +127,11 @@ impl<S> Patient<S> {
         Self { _place: Some(place), ..self }
     }
 
+    #[must_use]
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// What goes on above it.
     #[must_use]
     pub fn activity(&self) -> Arc<Activity> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -25,7 +27,7 @@ use tracing::{debug, warn};
 
 use super::listen::Listener;
 use super::patience::{Busy, Patience, Patient};
-use crate::api::Peer;
+use crate::api::{Apart, Peer, Socket, TakeApart};
 
 /// Clients keep connections for 30 s and more and expect them to work; 180 s is more than any of them waits.
 const IDLE: Duration = Duration::from_secs(180);
@@ -91,8 +93,16 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 }
 
 /// A stream of either kind.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin + Send> Stream for S {}
+
+/// A connection of [`converse`] that has left HTTP. The limits of time are over for it.
+fn take_apart(upgraded: Upgraded) -> Result<io::Result<Apart>, Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<Patient<Box<dyn Stream>>>>()?;
+    let patient = parts.io.into_inner();
+    let socket = patient.stream().as_fd().try_clone_to_owned().and_then(Socket::of);
+    Ok(socket.map(|socket| Apart { socket, first: parts.read_buf, rest: Box::new(patient) }))
+}
 
 async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Option<Peer>)> {
     match listener {
@@ -141,6 +151,7 @@ async fn converse(
     let io = TokioIo::new(stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(activity.half_close());
+        request.extensions_mut().insert(TakeApart(take_apart));
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::passing::Passing;
 use super::quiet::{Quiet, Sent};
-use super::{HalfClose, answer, failure, request, upgrade};
+use super::{HalfClose, TakeApart, answer, failure, request, upgrade};
 use crate::api::access::Target;
 use crate::api::error::ApiError;
 use crate::sandbox::Inside;
@@ -40,6 +40,7 @@ pub async fn forward(
     if body.is_end_stream() {
         half_close.allow();
     }
+    let take_apart = parts.extensions.remove::<TakeApart>();
     parts.extensions.clear();
     let method = parts.method.clone();
     let quiet = Quiet::new(limit);
@@ -47,7 +48,7 @@ pub async fn forward(
     let mut told = exchange(inside, target, (&mut sender, &mut connection), request, &quiet).await?;
     if told.status() == StatusCode::SWITCHING_PROTOCOLS {
         let client = client.ok_or_else(|| failure::unasked_upgrade(target))?;
-        return Ok(upgrade::switch(inside, target, client, connection, told));
+        return Ok(upgrade::switch(inside, target, (client, take_apart), connection, told));
     }
     let status = told.status();
     answer::rewrite(told.headers_mut(), status, &method, target);

@@ -6,6 +6,7 @@
 //! removed.
 
 mod answer;
+mod apart;
 mod failure;
 mod forward;
 mod half_close;
@@ -14,11 +15,14 @@ mod passing;
 mod pump;
 mod quiet;
 mod request;
+mod splice;
 mod upgrade;
 
 use std::net::IpAddr;
 
+pub use apart::{Apart, TakeApart};
 pub use half_close::HalfClose;
+pub use splice::Socket;
 
 use axum::extract::{OriginalUri, Request, State};
 use axum::http::Method;

@@ -1,15 +1,20 @@
 //! A connection that has become one of another protocol: WebSocket, or any other.
 
+use std::any::Any;
+use std::io;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::forward::Connection;
 use super::headers::strip_hop_by_hop;
-use super::pump;
+use super::splice::{self, Side, Socket};
+use super::{Apart, TakeApart, pump};
 use crate::api::access::Target;
 use crate::sandbox::Inside;
 
@@ -18,7 +23,7 @@ use crate::sandbox::Inside;
 pub fn switch(
     inside: &Inside,
     target: &Target<'_>,
-    client: OnUpgrade,
+    client: (OnUpgrade, Option<TakeApart>),
     connection: Option<Connection>,
     mut told: Response<Incoming>,
 ) -> Response<Body> {
@@ -47,7 +52,7 @@ pub fn switch(
 }
 
 async fn converse(
-    client: OnUpgrade,
+    (client, take_apart): (OnUpgrade, Option<TakeApart>),
     sandbox: OnUpgrade,
     connection: Option<Connection>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -60,6 +65,25 @@ async fn converse(
     };
     let (handed, sandbox, client) = tokio::join!(handed, sandbox, client);
     handed?;
-    pump::both_ways(TokioIo::new(client?), TokioIo::new(sandbox?)).await?;
+    let (client, sandbox) = (client?, sandbox?);
+    match apart(client, take_apart) {
+        Ok(client) => {
+            let (client, _rest) = client?;
+            let sandbox = sandbox.downcast::<TokioIo<TcpStream>>().map_err(|_| "it is no connection of ours")?;
+            let sandbox = Side { socket: Socket::Tcp(sandbox.io.into_inner()), first: sandbox.read_buf };
+            splice::both_ways(client, sandbox).await?;
+        }
+        Err(client) => pump::both_ways(TokioIo::new(client), TokioIo::new(sandbox)).await?,
+    }
     Ok(())
+}
+
+/// With what must be kept for as long as the socket is used.
+type ClientSide = (Side, Box<dyn Any + Send>);
+
+/// The socket of a client and what belongs to it; the connection itself where it is none that is known.
+fn apart(client: Upgraded, take_apart: Option<TakeApart>) -> Result<io::Result<ClientSide>, Upgraded> {
+    let Some(TakeApart(take_apart)) = take_apart else { return Err(client) };
+    let with_first = |Apart { socket, first, rest }| (Side { socket, first }, rest);
+    take_apart(client).map(|apart| apart.map(with_first))
 }
