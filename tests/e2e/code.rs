@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{DEBIAN, Daemon, Response, Sandbox, until};
+use crate::harness::{DEBIAN, Daemon, PLOTS, Response, Sandbox, until};
 
 /// What one run told.
 #[derive(Debug)]
@@ -67,8 +67,12 @@ fn start(test: &str) -> Option<Daemon> {
 }
 
 fn sandbox(daemon: &Daemon) -> Sandbox<'_> {
+    sandbox_of(daemon, DEBIAN)
+}
+
+fn sandbox_of<'a>(daemon: &'a Daemon, image: &str) -> Sandbox<'a> {
     let mut request = daemon.request(&["sleep", "1000000"]);
-    request["image"] = json!({ "uri": DEBIAN });
+    request["image"] = json!({ "uri": image });
     let sandbox = daemon.create_from(&request);
     assert_eq!(sandbox.state(), "Running", "{}", sandbox.get());
     sandbox
@@ -378,6 +382,46 @@ fn much_output_is_whole_and_runs_stand_beside_each_other() {
         assert!(lines.len() == 200_000 && lines.iter().enumerate().all(|(n, line)| line.parse() == Ok(n)));
         assert_eq!(lines.iter().collect::<HashSet<_>>().len(), 200_000);
     }
+}
+
+#[test]
+fn real_plots_and_display_objects_come_with_their_types() {
+    let Some(daemon) = Daemon::start("real_plots_and_display_objects") else { return };
+    daemon.import_plots();
+    let sandbox = sandbox_of(&daemon, PLOTS);
+    let python = context(&sandbox, "python");
+    let run = |code: &str| run_in(&sandbox, &python, code).ok();
+    let is_png = |result: &Value| result["image/png"].as_str().is_some_and(|data| data.starts_with("iVBORw0KGgo"));
+    let types = |result: &Value| {
+        let mut types: Vec<_> = result.as_object().expect("an object").keys().cloned().collect();
+        types.sort();
+        types
+    };
+    // A figure comes when the run ends, or when it is shown, and only once.
+    let told = run("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.title('one'); None");
+    assert!(told.results.len() == 1 && is_png(&told.results[0]), "{told:?}");
+    assert_eq!(types(&told.results[0]), ["image/png", "text"]);
+    assert!(told.results[0]["text"].as_str().is_some_and(|text| text.starts_with("<Figure size 640x480")));
+    let told = run("for n in range(2):\n    plt.figure(); plt.plot([n, 1]); plt.show(); print('shown', n)");
+    assert!(told.results.len() == 2 && told.results.iter().all(is_png), "{told:?}");
+    assert_eq!(told.stdout, "shown 0\nshown 1\n");
+    assert_eq!(run("plt.get_backend()").value().to_lowercase(), "'agg'");
+
+    let told = run("from IPython.display import *\ndisplay(HTML('<b>bold</b>'))\nMarkdown('# head')");
+    assert_eq!(told.results.len(), 2, "{told:?}");
+    assert_eq!(told.results[0]["text/html"], "<b>bold</b>");
+    assert_eq!(told.results[0]["text"], "<IPython.core.display.HTML object>");
+    assert_eq!(told.results[1]["text/markdown"], "# head");
+    let told = run("display(JSON({'a': [1]}), SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'), Math('x^2'))");
+    assert_eq!(told.results[0]["application/json"], json!({"a": [1]}));
+    assert!(told.results[1]["image/svg+xml"].as_str().is_some_and(|svg| svg.starts_with("<svg")), "{told:?}");
+    assert!(told.results[2]["text/latex"].as_str().is_some_and(|latex| latex.contains("x^2")), "{told:?}");
+    let told =
+        run("import io\nplt.plot([1]); to = io.BytesIO(); plt.savefig(to); plt.close()\nImage(data=to.getvalue())");
+    assert!(told.results.len() == 1 && is_png(&told.results[0]), "{told:?}");
+    let told = run("import IPython\nIPython.display.display({'text/html': '<i>', 'text/plain': 'i'}, raw=True)");
+    assert_eq!(told.results, [json!({"text": "i", "text/html": "<i>"})]);
+    sandbox.delete();
 }
 
 /// Says results of seven million bytes, each of millions of values, as the runner would.

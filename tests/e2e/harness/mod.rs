@@ -14,7 +14,7 @@ mod zone;
 
 pub use able::{cgroup_mounts, unified};
 pub use daemon::Daemon;
-pub use debian::DEBIAN;
+pub use debian::{DEBIAN, PLOTS};
 pub use http::{Client, Response};
 pub use image::{IMAGE, archive, probe};
 pub use oracle::{Snapshot, programs_of};
