@@ -34,6 +34,8 @@ pub struct ApiState {
     pub access: Arc<Access>,
     /// How long a program in a sandbox may take to begin its answer.
     pub proxy_timeout: Duration,
+    /// Whether programs in sandboxes get the `Authorization` of their clients.
+    pub proxy_authorization: bool,
     /// What `/version` says.
     pub version: &'static str,
     /// Whether `/metrics` tells about each sandbox.
@@ -91,6 +93,7 @@ impl ApiState {
             auth,
             access,
             proxy_timeout: PROXY_TIMEOUT,
+            proxy_authorization: false,
             files: Arc::default(),
             version,
             sandbox_metrics: true,

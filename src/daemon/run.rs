@@ -111,6 +111,7 @@ async fn open_doors(config: &Config, parts: &Parts, sandboxes: Sandboxes) -> Res
     let mut api = ApiState::new(sandboxes, Arc::clone(&parts.images), logs, Auth::None, env!("CARGO_PKG_VERSION"));
     api.sandbox_metrics = config.sandbox_metrics;
     api.proxy_timeout = config.proxy_timeout;
+    api.proxy_authorization = config.proxy_authorization;
     api.puller = Some(parts.puller.clone());
     api.access = Arc::new(access(config)?);
     let mut doors = Vec::new();

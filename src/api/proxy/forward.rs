@@ -23,19 +23,28 @@ pub type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 /// Bounds what one request holds in memory, and is as much as a socket takes at once.
 const BUFFER: usize = 256 << 10;
 
+/// What the operator has decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How long a program may take to begin its answer.
+    pub limit: Duration,
+    /// Whether the program gets the `Authorization` of its clients.
+    pub passes_authorization: bool,
+}
+
 pub async fn forward(
     inside: &Inside,
     target: &Target<'_>,
     uri: &Uri,
     mut asked: Request<Body>,
-    limit: Duration,
+    Rules { limit, passes_authorization }: Rules,
 ) -> Result<Response<Body>, ApiError> {
     let (mut sender, connection) = connect(inside, target, limit).await?;
     let mut connection = Some(connection);
     let protocol = request::upgrade_of(asked.headers(), asked.body());
     let client = protocol.is_some().then(|| hyper::upgrade::on(&mut asked));
     let (mut parts, body) = asked.into_parts();
-    request::rewrite(&mut parts, target, uri, protocol)?;
+    request::rewrite(&mut parts, target, uri, protocol, passes_authorization)?;
     let half_close = parts.extensions.remove::<HalfClose>().unwrap_or_default();
     if body.is_end_stream() {
         half_close.allow();

@@ -24,6 +24,8 @@ pub use apart::{Apart, TakeApart};
 pub use half_close::HalfClose;
 pub use splice::Socket;
 
+use forward::Rules;
+
 use axum::extract::{OriginalUri, Request, State};
 use axum::http::Method;
 use axum::response::Response;
@@ -57,5 +59,6 @@ pub async fn pass(
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(wrong_method(request.method().clone(), uri).await);
     }
-    forward::forward(&inside, &target, &uri, request, state.proxy_timeout).await
+    let rules = Rules { limit: state.proxy_timeout, passes_authorization: state.proxy_authorization };
+    forward::forward(&inside, &target, &uri, request, rules).await
 }

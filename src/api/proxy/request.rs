@@ -11,8 +11,7 @@ use crate::api::error::ApiError;
 
 /// Sent to us, not to the sandbox: credentials for this server, cookies of this host (which any sandbox on it may have
 /// set), what proxies before us say of the client, and what the connection's framing follows from.
-const OURS: [&str; 14] = [
-    "authorization",
+const OURS: [&str; 13] = [
     "cookie",
     "open-sandbox-api-key",
     "opensandbox-secure-access",
@@ -29,6 +28,16 @@ const OURS: [&str; 14] = [
     "expect",
     "http2-settings",
 ];
+
+/// What browsers send by themselves to every sandbox of this host, once one of them has asked for it.
+const OF_BROWSERS: [&str; 4] = ["basic", "digest", "negotiate", "ntlm"];
+
+/// Whether the credentials are for the program in the sandbox: the operator says that none of this server's own come in this
+/// header, and whoever sends them has put them there on purpose.
+fn are_of_the_program(credentials: &HeaderValue) -> bool {
+    let scheme = credentials.to_str().unwrap_or_default().split(' ').next().unwrap_or_default();
+    !scheme.is_empty() && !OF_BROWSERS.iter().any(|other| scheme.eq_ignore_ascii_case(other))
+}
 
 /// What an upgrade asks for, if the request asks for one that we carry.
 ///
@@ -49,6 +58,7 @@ pub fn rewrite(
     target: &Target<'_>,
     uri: &Uri,
     upgrade: Option<HeaderValue>,
+    passes_authorization: bool,
 ) -> Result<(), ApiError> {
     parts.uri = below(target, uri)?;
     parts.version = axum::http::Version::HTTP_11;
@@ -57,6 +67,9 @@ pub fn rewrite(
     let headers = &mut parts.headers;
     strip_hop_by_hop(headers);
     OURS.iter().for_each(|name| drop(headers.remove(*name)));
+    if !passes_authorization || !headers.get_all(header::AUTHORIZATION).iter().all(are_of_the_program) {
+        headers.remove(header::AUTHORIZATION);
+    }
     let forwarded = |name: &&HeaderName| name.as_str().starts_with("x-forwarded");
     let forwarded: Vec<HeaderName> = headers.keys().filter(forwarded).cloned().collect();
     forwarded.iter().for_each(|name| drop(headers.remove(name)));
@@ -104,6 +117,15 @@ mod tests {
             let target = Target::of(uri.path()).expect("a target");
             assert_eq!(below(&target, &uri).expect("a path").to_string(), sent);
         }
+    }
+
+    #[test]
+    fn credentials_are_the_programs_when_no_browser_sends_them_by_itself() {
+        let theirs = |text: &'static str| are_of_the_program(&HeaderValue::from_static(text));
+        assert!(theirs("Bearer x") && theirs("token") && theirs("AWS4-HMAC-SHA256 Credential=x"));
+        assert!(
+            !["Basic x", "basic x", "DIGEST a=b", "Negotiate x", "NTLM x", "", " Bearer x"].into_iter().any(theirs)
+        );
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Config {
     pub open_ports: bool,
     /// How long a program in a sandbox may take to begin its answer.
     pub proxy_timeout: Duration,
+    /// Whether a program in a sandbox gets the `Authorization` of its clients.
+    pub proxy_authorization: bool,
     /// Whether `/metrics` has series of each sandbox.
     pub sandbox_metrics: bool,
     pub state_dir: PathBuf,
@@ -150,6 +152,7 @@ impl Config {
             names: from.each("server.names", host_name).unwrap_or_default(),
             open_ports: from.switch("proxy.open_ports").unwrap_or(false),
             proxy_timeout: proxy_timeout(from),
+            proxy_authorization: from.switch("proxy.pass_authorization").unwrap_or(false),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
             lifecycle: LifecycleConfig { max_limits, network: mode(network.as_ref()), ..lifecycle(from) },
             network,

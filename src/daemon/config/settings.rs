@@ -73,6 +73,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("images.min_free", Kind::Text),
     setting("proxy.open_ports", Kind::Switch),
     setting("proxy.timeout_seconds", Kind::Number),
+    setting("proxy.pass_authorization", Kind::Switch),
     setting("network.mode", Kind::Text),
     setting("network.pool_v4", Kind::Text),
     setting("network.pool_v6", Kind::Text),

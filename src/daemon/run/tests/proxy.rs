@@ -228,3 +228,23 @@ async fn ports_are_open_to_browsers_where_the_operator_says_so() {
     }
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn credentials_for_the_program_reach_it_where_the_operator_says_so() {
+    for (passes, expected) in [("true", ["Bearer x", "-", "-"]), ("false", ["-", "-", "-"])] {
+        let variables = [("BIVOUAC_API_KEY", KEY), ("BIVOUAC_PROXY_PASS_AUTHORIZATION", passes)];
+        let (daemon, sandbox, _dir) = open(&variables).await;
+        let upstream = Upstream::echoing().await;
+        let path = format!("/v1/sandboxes/{sandbox}/proxy/{}", upstream.port);
+        let mut seen = Vec::new();
+        for credentials in ["Bearer x", "Basic eDp5", "Bearer x\r\nAuthorization: Basic eDp5"] {
+            let headers = format!("OPEN-SANDBOX-API-KEY: {KEY}\r\nAuthorization: {credentials}\r\n");
+            let answer = daemon.say(&get(&path, &headers)).await;
+            assert_eq!(refusal(&answer).0, 200, "{answer}");
+            let found = lines(body(&answer)).into_iter().find_map(|line| line.strip_prefix("authorization: "));
+            seen.push(found.unwrap_or("-").to_owned());
+        }
+        assert_eq!(seen, expected);
+        daemon.stop().await;
+    }
+}
