@@ -337,7 +337,6 @@ mod tests {
             "bivouac list --host /a",
             "bivouac cp a",
             "bivouac cp a: b",
-            "bivouac cp - a:b",
         ] {
             assert_eq!(parse(line).map(|_| ()).expect_err(line).exit_code(), 2, "{line}");
         }
