@@ -8,6 +8,7 @@ file with an ext4 that has its journal is mounted for as long as the bench runs.
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 
@@ -27,23 +28,23 @@ def ground():
         with open(image, "wb") as file:
             file.truncate(SIZE)
         subprocess.run(["mkfs.ext4", "-q", "-O", "has_journal", image], check=True)
-        os.mkdir(os.path.join(place, "mounted"))
-        subprocess.run(["mount", "-o", "loop", image, os.path.join(place, "mounted")], check=True)
+        mounted = os.path.join(place, "mounted")
+        os.mkdir(mounted)
+        subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
         # The loop device keeps it, and with the last unmount it is gone, whoever does that.
         os.unlink(image)
-        before, tempfile.tempdir = tempfile.gettempdir(), os.path.join(place, "mounted")
-        os.environ["TMPDIR"] = tempfile.tempdir
+        before, tempfile.tempdir = tempfile.gettempdir(), mounted
+        os.environ["TMPDIR"] = mounted
         print(f"{before} is ext4 without a journal: measured on an ext4 with one, on a loop device.")
         try:
             yield
         finally:
             tempfile.tempdir, os.environ["TMPDIR"] = before, before
-            subprocess.run(["umount", os.path.join(place, "mounted")], check=True)
-            os.rmdir(os.path.join(place, "mounted"))
+            subprocess.run(["umount", mounted], check=True)
     finally:
-        if os.path.exists(image):
-            os.unlink(image)
-        os.rmdir(place)
+        # Never what a mount that is still there shows.
+        if not os.path.ismount(os.path.join(place, "mounted")):
+            shutil.rmtree(place)
 
 
 def without_journal(path):

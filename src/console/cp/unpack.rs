@@ -75,6 +75,10 @@ impl Unpacking {
                 self.skipped.tell(&format!("{name:?} in the archive is no path below a directory, or not UTF-8"));
                 continue;
             };
+            // An archive of `.` begins with it; the target has its own mode.
+            if path == self.to {
+                continue;
+            }
             let mode = entry.header().mode()? & 0o7777;
             match entry.header().entry_type() {
                 EntryType::Directory => drop(self.directories.insert(path, mode)),
@@ -90,6 +94,9 @@ impl Unpacking {
                     None => self.skipped.tell(&format!("the link {name:?} leads to a path that is not UTF-8")),
                 },
                 EntryType::XGlobalHeader => {}
+                EntryType::Link => {
+                    self.skipped.tell(&format!("{name:?} is another name of a file in the archive (a hard link)"));
+                }
                 kind => self.skipped.tell(&format!("{name:?} is no file, directory or link ({kind:?})")),
             }
         }
@@ -97,7 +104,7 @@ impl Unpacking {
         io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
     }
 
-    /// Below the target, whatever the archive says; the target itself is none of it.
+    /// The target or below it, whatever the archive says.
     fn place(&self, name: &Path) -> Option<String> {
         let mut path = self.to.clone();
         for part in name.components() {
@@ -132,6 +139,7 @@ mod tests {
             let content = if kind == EntryType::Symlink { "" } else { content };
             archive.append(&header, content.as_bytes()).expect("added");
         };
+        add(EntryType::Directory, "./", "");
         add(EntryType::Directory, "d/", "");
         add(EntryType::Regular, "./d/f", "content");
         add(EntryType::Regular, "/abs", "a");

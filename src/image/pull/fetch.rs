@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::Inner;
 use super::state::{Fetched, PullState};
 use crate::image::import::remote::{self, Described, INDEX_DEPTH, Manifest, Open};
-use crate::image::registry::{BlobReader, Credentials, Document, Session, Wanted};
+use crate::image::registry::{BlobReader, Credentials, Session, Wanted};
 use crate::image::turns::Turn;
 use crate::image::{Digest, Image, ImageError, Progress, Reference};
 
@@ -89,8 +89,12 @@ async fn describe_by(inner: &Arc<Inner>, name: &Reference, session: Session) -> 
     };
     let mut index = None;
     for _ in 0..=INDEX_DEPTH {
-        let Document { digest, bytes, media_type, .. } = session.document(&wanted, limits.manifest_bytes).await?;
-        match remote::read(&bytes, digest, media_type.as_deref(), name, limits)? {
+        let document = session.document(&wanted, limits.manifest_bytes).await?;
+        let digest = document.digest;
+        let manifest = remote::read(&document.bytes, digest, document.media_type.as_deref(), name, limits)?;
+        // Whoever keeps a large one while asking for the next waits for others that do the same.
+        drop(document);
+        match manifest {
             Manifest::Index(next) => {
                 index = index.or(Some(digest));
                 wanted = Wanted::Manifest(next);

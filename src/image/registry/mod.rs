@@ -25,7 +25,7 @@ mod transport;
 pub(super) use self::blob::BlobReader;
 pub use self::config::{Patience, RegistryConfig};
 pub use self::credentials::Credentials;
-pub(super) use self::document::{Document, Wanted};
+pub(super) use self::document::Wanted;
 pub use self::error::RegistryFailure;
 pub(super) use self::session::Session;
 pub(super) use self::transport::Transport;
