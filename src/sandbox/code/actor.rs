@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::budget::Budget;
 use super::frame::{Frames, Said, What};
@@ -21,6 +23,9 @@ const CHUNK: usize = 16 << 10;
 
 /// What may be in a pipe that the code has made as large as it can; what comes after that was written later.
 const PIPE: usize = 1 << 20;
+
+/// How long the last words of a process that has ended wait for their place, while others hold all of it.
+const LAST_PLACE: Duration = Duration::from_secs(5);
 
 /// Of what an interpreter says that does not start, this much is passed on.
 const LAST_WORDS: usize = 2048;
@@ -232,10 +237,8 @@ impl Actor {
     async fn ended(&self, state: &mut State) -> CodeEnd {
         while state.open[REPLIES] {
             if state.frames.needs_place() {
-                let place = tokio::select! {
-                    place = self.budget.place() => place,
-                    _ = self.inside.left() => break,
-                };
+                // How it ended is more than what it may have wanted to say still.
+                let Ok(place) = timeout(LAST_PLACE, self.budget.place()).await else { break };
                 place.into_iter().for_each(|place| state.frames.place(place));
             }
             let mut chunk = vec![0; CHUNK];
