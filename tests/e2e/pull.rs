@@ -1,8 +1,10 @@
 //! Sandboxes of images that are not here: Debian's registry, filled by `skopeo copy`, and the daemon that pulls from it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::harness::wait::until;
+use crate::harness::wait::{until, until_within};
 use crate::harness::{Daemon, archive, wait};
 use crate::restart::check_but_pids;
 
@@ -223,4 +225,32 @@ fn a_hundred_layers_are_one_root() {
     assert!(ran.status.success(), "{ran:?}");
     let told: Vec<_> = String::from_utf8_lossy(&ran.stdout).split_whitespace().map(str::to_owned).collect();
     assert_eq!(told, ["99", "99"]);
+}
+
+#[test]
+fn images_that_nobody_uses_go_by_themselves() {
+    let test = "images_that_nobody_uses_go_by_themselves";
+    let Some(mut daemon) = Daemon::start_with(test, "[images]\nunused_for = \"5s\"\n") else { return };
+    for name in ["idle", "used"] {
+        daemon.client.ask("POST", &format!("/v1/images/import?name={name}:1"), archive()).expect(201);
+    }
+    let sandbox = daemon.create_from(&request("used:1", &json!({"bivouac.pull_policy": "never"}))).id;
+    let gone = |daemon: &Daemon, name: &str| {
+        until_within(Duration::from_secs(40), "the image is gone", || {
+            match daemon.client.get(&format!("/v1/images/{name}:1")).status {
+                404 => Ok(()),
+                status => Err(status.to_string()),
+            }
+        });
+    };
+    gone(&daemon, "idle");
+    daemon.kill();
+    daemon.launch();
+    daemon.client.ask("POST", "/v1/images/import?name=idle:1", archive()).expect(201);
+    gone(&daemon, "idle");
+    daemon.client.get("/v1/images/used:1").expect(200);
+    assert_eq!(daemon.sandbox(&sandbox).state(), "Running");
+    daemon.sandbox(&sandbox).delete();
+    daemon.sandbox(&sandbox).until_unknown();
+    gone(&daemon, "used");
 }

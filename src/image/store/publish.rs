@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::sync::Arc;
 
+use chrono::Utc;
+
 use super::disk::{LAYERS, sync_dir};
 use super::index::Index;
 use super::{ImageStore, Scratch};
@@ -108,6 +110,8 @@ impl Index {
     /// Puts `image` in the place of `replaced`. Holders of that one hold `unnamed` from now on; `false` if there are none.
     fn replace(&mut self, image: &Arc<Image>, replaced: Option<&Image>, unnamed: Option<&Arc<Image>>) -> bool {
         self.insert(Arc::clone(image));
+        // Until now it could not be used, however long that took.
+        self.used.insert(image.name.clone(), Utc::now());
         let (Some(replaced), Some(unnamed)) = (replaced, unnamed) else { return false };
         // A namesake may have lost its name before and have the same content: then there is just one record of the two.
         let mut kept = self.unnamed.iter().any(|other| other.digest == unnamed.digest);
