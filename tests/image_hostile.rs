@@ -169,6 +169,9 @@ fn bombs() {
     let cheap = UnpackLimits { entries_from: 500, ..UnpackLimits::default() };
     let links = (0..1001).fold(Tar::new(), |tar, at| tar.symlink(format!("usr/l{at}"), "x"));
     bomb(cheap.clone(), &zstd(&links.clone().end()), "nearly nothing when compressed");
+    let deep = |at: u32| format!("{at}/{}f", "d/".repeat(200));
+    let implied = (0..6).fold(Tar::new(), |tar, at| tar.pax(&[("path", deep(at).as_bytes())]).file("f", ""));
+    bomb(small(), &implied.end(), "entries");
     // The same as it is, or with names that cannot be compressed.
     let name = |at: u64| bivouac::image::Digest::of(&at.to_le_bytes()).hex();
     let named = (0..600).fold(Tar::new(), |tar, at| tar.file(format!("usr/{}", name(at)), ""));

@@ -15,10 +15,10 @@ pub struct UnpackLimits {
     pub image_bytes: u64,
     /// Of one file, holes included.
     pub file_bytes: u64,
-    /// Tar entries in one layer.
+    /// Tar entries in one layer, and directories that they imply.
     pub entries: u64,
     /// Compressed bytes for each entry, looked at from the entry `entries_from` on: what costs next to nothing to send may not cost
-    /// an inode.
+    /// an inode. A directory counts for eight.
     pub entry_bytes: u64,
     pub entries_from: u64,
     /// Directories above a file, plus the file.

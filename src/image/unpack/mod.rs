@@ -52,7 +52,8 @@ pub fn unpack<R: Input>(input: R, root: OwnedFd, at: &str, limits: &UnpackLimits
     prepare(&root).map_err(|errno| ImageError::io(format!("prepare the directory of {at}"), errno))?;
     let again = root.try_clone().map_err(|error| ImageError::io(format!("open the directory of {at}"), error))?;
     let (contents, unpacked) = (Contents::default(), Unpacked::default());
-    let mut unpacker = Unpacker { tree: Tree::new(root, at)?, at, limits, apparent: 0, contents, unpacked };
+    let mut unpacker =
+        Unpacker { tree: Tree::new(root, at)?, at, limits, apparent: 0, directories: 0, contents, unpacked };
     let mut tar = TarReader::new(input, at, limits);
     while let Some(member) = tar.next()? {
         unpacker.take(&member, &mut tar)?;
@@ -77,6 +78,8 @@ struct Unpacker<'l> {
     limits: &'l UnpackLimits,
     /// Bytes of all files, holes included.
     apparent: u64,
+    /// Entries that are directories.
+    directories: u64,
     contents: Contents,
     unpacked: Unpacked,
 }
@@ -149,11 +152,15 @@ impl Unpacker<'_> {
             return Err(ImageError::TooLarge { at, what: "bytes of the file", limit: limits.file_bytes });
         }
         let too_large = |what, limit| ImageError::TooLarge { at: self.at.to_owned(), what, limit };
-        if self.unpacked.entries > limits.entries {
+        let inodes = self.unpacked.entries + self.tree.made;
+        if inodes > limits.entries {
             return Err(too_large("entries", limits.entries));
         }
-        let paid = compressed.is_none_or(|bytes| bytes / limits.entry_bytes.max(1) >= self.unpacked.entries);
-        if self.unpacked.entries > limits.entries_from && !paid {
+        self.directories += u64::from(member.kind == Kind::Directory);
+        // A directory takes a block beside its inode, lies elsewhere on the disk, and costs about as much as eight files.
+        let cost = inodes + 7 * (self.directories + self.tree.made);
+        let paid = compressed.is_none_or(|bytes| bytes / limits.entry_bytes.max(1) >= cost);
+        if cost > limits.entries_from && !paid {
             return Err(too_large("entries that are nearly nothing when compressed", limits.entries_from));
         }
         if self.apparent > limits.layer_bytes {

@@ -31,6 +31,8 @@ pub struct Tree {
     /// The root, then ever deeper directories, each below the one before. Never empty.
     stack: Vec<OpenDir>,
     at: String,
+    /// Directories that no entry had described when they were needed.
+    pub made: u64,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl Tree {
     /// `root` is the layer's own, empty directory; `at` names the layer in errors.
     pub fn new(root: OwnedFd, at: &str) -> Result<Self, ImageError> {
         let root = OpenDir::new(Vec::new(), root).map_err(|errno| ImageError::io(format!("look at {at}"), errno))?;
-        Ok(Self { stack: vec![root], at: at.to_owned() })
+        Ok(Self { stack: vec![root], at: at.to_owned(), made: 0 })
     }
 
     /// Opens the directory `path` (no slashes around it, no `..` in it), making what is missing of it 0755 and root's.
@@ -166,6 +168,7 @@ impl Tree {
             let made = self.make_missing(name).map_err(|errno| self.failed("make a directory for", path, errno))?;
             let opened = openat2(self.top(), name, how()).map_err(|errno| self.not_a_directory(path, errno))?;
             if made {
+                self.made += 1;
                 let mode = Mode::from_bits_truncate(0o755);
                 let described = fchmod(&opened, mode).and_then(|()| futimens(&opened, &NEVER, &NEVER));
                 described.map_err(|errno| self.failed("make a directory for", path, errno))?;
