@@ -62,15 +62,12 @@ impl<'a> Supervisor<'a> {
         let Running { nonce, log, born: Born { pid: entrypoint, outputs, handed }, interaction } = running;
         let Outputs { mut stdout, stderr } = outputs;
         let mut execs = Execs::new(nursery);
-        if let Some(handed) = handed {
-            let is_terminal = matches!(interaction, Interaction::Terminal { .. });
-            // Without a second descriptor nothing could be typed, or nothing be seen; it runs in any case.
-            match handed.try_clone() {
-                Ok(master) if is_terminal => stdout = master,
-                _ => {}
-            }
-            execs.know_entrypoint(entrypoint, handed, is_terminal);
+        let is_terminal = matches!(interaction, Interaction::Terminal { .. });
+        // Without a second descriptor nothing could be typed, or nothing be seen; it runs in any case.
+        if is_terminal && let Some(Ok(master)) = handed.as_ref().map(OwnedFd::try_clone) {
+            stdout = master;
         }
+        execs.know_entrypoint(entrypoint, handed, is_terminal);
         let outputs = [Some((stdout, Stream::Stdout)), Some((stderr, Stream::Stderr))];
         Self { control, nonce, log, outputs, entrypoint, exit: None, reader: None, execs, waits_for_room: false }
     }

@@ -253,6 +253,22 @@ fn run_with_input_reads_ours() {
 }
 
 #[test]
+fn a_program_that_takes_no_input_can_be_watched() {
+    let Some(mut daemon) = Daemon::start("a_program_that_takes_no_input_can_be_watched") else { return };
+    let script = "echo begun; until [ -e /tmp/go ]; do sleep 0.01; done; echo over; exit 3";
+    let id = daemon.create(&["sh", "-c", script]).id;
+    // Also for a daemon that comes later.
+    daemon.kill();
+    daemon.launch();
+    let mut command = daemon.cli_command(&["attach", &id]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // Its own end may be that of the sandbox.
+    daemon.cli(&["exec", &id, "--", "touch", "/tmp/go"]);
+    let (code, out, err) = told(&child.wait_with_output().expect("its end"));
+    assert_eq!((code, out.as_str()), (Some(3), "begun\nover\n"), "{err}");
+}
+
+#[test]
 fn who_detaches_leaves_it_running_and_can_come_back() {
     let Some(mut daemon) = Daemon::start("who_detaches_leaves_it_running") else { return };
     let mut here = OnTerminal::start(daemon.cli_command(&["run", "-it", "--name", "shell", IMAGE, "--", "sh"]));

@@ -68,8 +68,8 @@ impl<'a> Execs<'a> {
     }
 
     /// Knows the entrypoint as an execution of which this can be handed out: its input, or its terminal.
-    pub fn know_entrypoint(&mut self, pid: Pid, handed: OwnedFd, is_terminal: bool) {
-        let (kept, terminal) = if is_terminal { (Vec::new(), Some(handed)) } else { (vec![handed], None) };
+    pub fn know_entrypoint(&mut self, pid: Pid, handed: Option<OwnedFd>, is_terminal: bool) {
+        let (kept, terminal) = if is_terminal { (Vec::new(), handed) } else { (handed.into_iter().collect(), None) };
         let label = "entrypoint".to_owned();
         let exec = Exec { label, pid, word: None, kept, terminal, ended: None, forgotten: false };
         self.known.insert(ExecId::entrypoint(), exec);
