@@ -92,22 +92,22 @@ def cgroup_mounts():
 
 
 class Daemon:
-    """The release in a scratch directory, with a cgroup of its own."""
+    """The release in a scratch directory, with a cgroup of its own; `within` is a command that starts it elsewhere."""
 
-    def __init__(self, programs):
-        self.programs = programs
+    def __init__(self, programs, settings="", within=()):
+        self.programs, self.within = programs, list(within)
         self.dir = tempfile.mkdtemp(prefix="bivouac-bench-")
         self.cgroup = os.path.basename(self.dir)
         self.socket = os.path.join(self.dir, "api.sock")
         self.log = open(os.path.join(self.dir, "daemon.log"), "ab")
         self.child = None
         with open(os.path.join(self.dir, "config.toml"), "w") as config:
-            config.write(CONFIG.format(cgroup=self.cgroup, prepared=PREPARED))
+            config.write(CONFIG.format(cgroup=self.cgroup, prepared=PREPARED) + settings)
 
     def start(self, seconds=30, more=()):
         state, run = os.path.join(self.dir, "state"), os.path.join(self.dir, "run")
         self.child = subprocess.Popen(
-            [os.path.join(self.programs, "bivouac"), "serve", "--listen", "unix:" + self.socket, "--state-dir", state,
+            self.within + [os.path.join(self.programs, "bivouac"), "serve", "--listen", "unix:" + self.socket, "--state-dir", state,
              "--run-dir", run, "--config", os.path.join(self.dir, "config.toml"), "--log-level", "warn", *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
         until(seconds, "the daemon answers", self.answers)

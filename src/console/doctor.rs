@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::client::Call;
 use super::lines::Lines;
 use super::{Client, Failure, screen};
-use crate::runtime::doctor::{Finding, examine};
+use crate::model::Finding;
+use crate::{network, runtime};
 
 /// `EX_UNAVAILABLE` of `sysexits.h`: the host cannot run sandboxes.
 pub const CANNOT_RUN: u8 = 69;
@@ -78,7 +79,8 @@ fn in_words(line: &Looked) -> String {
 /// # Errors
 /// When standard output cannot be written.
 pub fn doctor(args: &Doctor) -> Result<u8, Failure> {
-    let findings = examine();
+    let mut findings = runtime::doctor::examine();
+    findings.extend(network::doctor::examine());
     if args.json {
         screen::json(&findings)?;
     } else {

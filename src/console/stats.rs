@@ -35,6 +35,7 @@ struct Used {
     pids: Pids,
     io: Option<Io>,
     disk: Option<Disk>,
+    network: Option<Network>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +66,17 @@ struct Pids {
 struct Io {
     read_bytes: u64,
     written_bytes: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Network {
+    sent: Traffic,
+    received: Traffic,
+}
+
+#[derive(Debug, Deserialize)]
+struct Traffic {
+    bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,12 +137,15 @@ fn show(answer: &Value, args: &Stats, again: bool) -> Result<(), Failure> {
         write!(io::stdout(), "\x1b[H\x1b[2J")?;
     }
     let rows: Vec<_> = used.iter().map(row).collect();
-    screen::table(["ID", "CPU", "CPUS", "THROTTLED", "MEMORY", "LIMIT", "OOM", "PIDS", "READ/WRITTEN", "DISK"], &rows)
+    screen::table(
+        ["ID", "CPU", "CPUS", "THROTTLED", "MEMORY", "LIMIT", "OOM", "PIDS", "READ/WRITTEN", "DISK", "SENT/RECEIVED"],
+        &rows,
+    )
 }
 
-fn row(used: &Used) -> [String; 10] {
+fn row(used: &Used) -> [String; 11] {
     let absent = || "-".to_owned();
-    let Used { sandbox_id, cpu, memory, pids, io, disk } = used;
+    let Used { sandbox_id, cpu, memory, pids, io, disk, network } = used;
     let throttled = cpu.throttled_periods.zip(cpu.periods).filter(|(_, all)| *all > 0);
     let pids_of = |current: u64| match pids.limit {
         Some(limit) => format!("{current}/{limit}"),
@@ -150,6 +165,9 @@ fn row(used: &Used) -> [String; 10] {
         disk.as_ref().map_or_else(absent, |disk| {
             format!("{}{}", if disk.complete { "" } else { ">" }, screen::bytes(disk.used_bytes))
         }),
+        network.as_ref().map_or_else(absent, |network| {
+            format!("{}/{}", screen::bytes(network.sent.bytes), screen::bytes(network.received.bytes))
+        }),
     ]
 }
 
@@ -165,15 +183,27 @@ mod tests {
             "memory": {"totalBytes": 1 << 30, "usedBytes": 1536, "oomKills": 1},
             "pids": {"current": 3, "limit": 64},
             "io": {"readBytes": 1024, "writtenBytes": 0}, "disk": {"usedBytes": 1 << 20, "complete": false},
+            "network": {"sent": {"bytes": 2048, "packets": 2}, "received": {"bytes": 0, "packets": 0}},
         });
         let used: Used = serde_json::from_value(full).expect("sound");
-        let expected =
-            ["0b5e5d5e6f70", "12.3%", "0.5", "30%", "1.5 KiB", "1.0 GiB", "1", "3/64", "1.0 KiB/0 B", ">1.0 MiB"];
+        let expected = [
+            "0b5e5d5e6f70",
+            "12.3%",
+            "0.5",
+            "30%",
+            "1.5 KiB",
+            "1.0 GiB",
+            "1",
+            "3/64",
+            "1.0 KiB/0 B",
+            ">1.0 MiB",
+            "2.0 KiB/0 B",
+        ];
         assert_eq!(row(&used), expected);
         let bare = serde_json::json!({
             "sandboxId": "x", "cpu": {"count": 2, "usedPercent": 0}, "memory": {"totalBytes": 0, "usedBytes": 0}, "pids": {},
         });
         let used: Used = serde_json::from_value(bare).expect("sound");
-        assert_eq!(row(&used), ["x", "0.0%", "2", "-", "0 B", "0 B", "-", "-", "-", "-"]);
+        assert_eq!(row(&used), ["x", "0.0%", "2", "-", "0 B", "0 B", "-", "-", "-", "-", "-"]);
     }
 }

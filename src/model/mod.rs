@@ -5,6 +5,7 @@
 
 mod causes;
 mod exec_id;
+mod finding;
 mod history;
 mod id;
 mod limits;
@@ -16,14 +17,17 @@ mod usage;
 
 pub use causes::with_causes;
 pub use exec_id::{ExecId, InvalidExecId};
+pub use finding::Finding;
 pub use history::{Event, History};
 pub use id::{InvalidSandboxId, SandboxId};
 pub use limits::{InvalidQuantity, LIMIT_NAMES, Limits, OutOfMemory, parse_cpu, parse_memory};
-pub use network::{NetworkMode, UnknownNetworkMode};
+pub use network::{LEAST_BANDWIDTH, NetworkBounds, NetworkMode, NetworkTerms, UnknownNetworkMode};
 pub use policy::{
     Action, InvalidTarget, MOST_ADDRESS_RULES, MOST_RULES, NetworkPolicy, PolicyChange, PolicyRule, PolicyTooLarge,
     Target,
 };
 pub use spec::{Interaction, Platform, SandboxSpec};
 pub use status::{Exit, Phase, Reason, Status};
-pub use usage::{CpuUsage, DiskUsage, HostSize, IoUsage, MemoryUsage, PidsUsage, Throttling, Usage};
+pub use usage::{
+    CpuUsage, DiskUsage, HostSize, IoUsage, MemoryUsage, NetworkUsage, PidsUsage, Refusal, Throttling, Traffic, Usage,
+};

@@ -14,6 +14,35 @@ pub enum NetworkMode {
     Bridge,
 }
 
+/// What a sandbox asks for of its network beside the mode; what is not given is as the operator decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkTerms {
+    /// Connections at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Bytes a second that it sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
+}
+
+impl NetworkTerms {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Less than this, in bytes a second, does not carry a connection.
+pub const LEAST_BANDWIDTH: u64 = 8 << 10;
+
+/// The most that a sandbox may ask for; what is not given has no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetworkBounds {
+    pub connections: Option<u32>,
+    pub bandwidth: Option<u64>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("it must be none or bridge")]
 pub struct UnknownNetworkMode;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, NetworkMode, NetworkPolicy};
+use super::{Limits, NetworkMode, NetworkPolicy, NetworkTerms};
 
 /// A valid request for a sandbox: every input error was found before this exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub struct SandboxSpec {
     pub timeout: Option<Duration>,
     /// What it has of a network; `None` is what the operator decided.
     pub network: Option<NetworkMode>,
+    pub network_terms: NetworkTerms,
     /// What it may reach of it; `None` is all that the operator leaves open.
     pub policy: Option<NetworkPolicy>,
     /// What clients can give to the program while it runs.

@@ -10,6 +10,7 @@ pub struct Usage {
     pub pids: PidsUsage,
     pub io: Option<IoUsage>,
     pub disk: Option<DiskUsage>,
+    pub network: Option<NetworkUsage>,
     pub host: HostSize,
 }
 
@@ -65,6 +66,67 @@ pub struct DiskUsage {
     pub inodes: u64,
     /// False when there was too much to count: then it is more.
     pub complete: bool,
+}
+
+/// What went over the network since the sandbox has one, as the rules of this host count it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetworkUsage {
+    /// Everything that the sandbox sent, and what of it was refused.
+    pub sent: Traffic,
+    pub received: Traffic,
+    pub refused: Traffic,
+    /// The packets that were refused, in the order of [`Refusal::ALL`].
+    pub by_reason: [u64; Refusal::ALL.len()],
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub bytes: u64,
+    pub packets: u64,
+}
+
+/// Why a packet of a sandbox was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its source was not the sandbox's address.
+    Address,
+    /// It was for the host.
+    Host,
+    /// It was for another sandbox.
+    Sandbox,
+    /// It was for a range that is closed, or for a neighbour of the host.
+    Range,
+    /// It belonged to no connection that the host knows of.
+    State,
+    /// It would have begun a connection too many.
+    Connections,
+    /// Its policy does not allow it.
+    Policy,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 7] =
+        [Self::Address, Self::Host, Self::Sandbox, Self::Range, Self::State, Self::Connections, Self::Policy];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Host => "host",
+            Self::Sandbox => "sandbox",
+            Self::Range => "range",
+            Self::State => "state",
+            Self::Connections => "connections",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+impl NetworkUsage {
+    /// The packets that were refused, with the reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        Refusal::ALL.into_iter().zip(self.by_reason)
+    }
 }
 
 /// What there is to use when nothing is limited.

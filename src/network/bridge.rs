@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -20,14 +20,14 @@ use super::netlink::{NetlinkError, Protocol, transact, within};
 use super::nft::{CannotFilter, Member, Sandboxes, Table};
 use super::range;
 use super::reaper::Reaper;
-use crate::model::{NetworkPolicy, SandboxId};
+use super::watch::Watch;
+use super::{alias, near, queue};
+use crate::model::{NetworkPolicy, NetworkTerms, NetworkUsage, SandboxId};
 
 /// The end inside a sandbox.
-const INSIDE: &str = "eth0";
+pub(super) const INSIDE: &str = "eth0";
 /// What the names of our links begin with.
 const PREFIX: &str = "bvk";
-/// What the alias of a link begins with; the sandbox's id and its address follow.
-const ALIAS: &str = "bivouac";
 
 #[derive(Debug, Error)]
 pub enum BridgeError {
@@ -41,6 +41,10 @@ pub enum BridgeError {
     Overlap { pool: String, route: String },
     #[error("give the sandbox an address: all of {0} are in use; delete sandboxes that are no longer needed")]
     NoAddress(String),
+    #[error("limit what the sandbox sends to {wanted} bytes a second: the kernel keeps {found:?}")]
+    RateNotKept { wanted: u64, found: Option<u64> },
+    #[error("change the network of sandbox {0}: it has none")]
+    NoNetwork(SandboxId),
     #[error("start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -51,12 +55,7 @@ pub struct Leg {
     pub link: u32,
     pub addresses: Addresses,
     place: Place,
-}
-
-impl Leg {
-    fn member(&self) -> Member {
-        Member { link: self.link, addresses: self.addresses.each().collect() }
-    }
+    pub terms: NetworkTerms,
 }
 
 /// All of them.
@@ -64,6 +63,7 @@ impl Leg {
 pub struct Bridge {
     ways: Arc<Ways>,
     reaper: Reaper,
+    _watch: Watch,
 }
 
 /// What the thread that clears away shares.
@@ -75,6 +75,8 @@ pub(super) struct Ways {
     egress: Arc<Egress>,
     pool: AddressPool,
     legs: Mutex<HashMap<SandboxId, Leg>>,
+    /// Held by whoever changes what belongs to one sandbox, and alone by whoever puts everything in place again.
+    order: RwLock<()>,
 }
 
 impl Bridge {
@@ -89,7 +91,13 @@ impl Bridge {
         }
         check_overlap(&config)?;
         let group = group(&config.name);
-        let filter = Sandboxes { group, pool_v4: config.pool_v4, pool_v6: config.pool_v6, open: config.open.clone() };
+        let filter = Sandboxes {
+            group,
+            pool_v4: config.pool_v4,
+            pool_v6: config.pool_v6,
+            open: config.open.clone(),
+            connections: config.connections.unwrap_or(u32::MAX),
+        };
         // The rules stand before anything can be passed on.
         let (table, is_new) = Table::open(&table_name(&config.name), &filter)?;
         let egress = Arc::new(Egress::new(table.clone(), &config.open));
@@ -98,10 +106,13 @@ impl Bridge {
         }
         let pool = AddressPool::new(config.pool_v4, config.pool_v6);
         raise_gateway(group, pool.gateway())?;
-        let ways = Arc::new(Ways { config, filter, table, egress, pool, legs: Mutex::default() });
+        let (legs, order) = (Mutex::default(), RwLock::default());
+        let ways = Arc::new(Ways { config, filter, table, egress, pool, legs, order });
+        ways.close_near()?;
         ways.find_again(is_new)?;
         let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
-        Ok(Self { ways, reaper })
+        let watch = Watch::start(Arc::clone(&ways))?;
+        Ok(Self { ways, reaper, _watch: watch })
     }
 
     /// Gives the namespace its interface. The rules are in force before it can send anything.
@@ -112,9 +123,11 @@ impl Bridge {
         let ways = &self.ways;
         let place = ways.pool.take().ok_or_else(|| BridgeError::NoAddress(ways.config.pool_v4.to_string()))?;
         let addresses = ways.pool.addresses(place);
+        let _order = ways.order.read().unwrap_or_else(PoisonError::into_inner);
         match ways.connect(id, addresses, namespace) {
             Ok(link) => {
-                ways.legs().insert(id.clone(), Leg { link, addresses, place });
+                let terms = NetworkTerms::default();
+                ways.legs().insert(id.clone(), Leg { link, addresses, place, terms });
                 Ok(addresses)
             }
             Err(error) => {
@@ -129,22 +142,52 @@ impl Bridge {
         }
     }
 
+    /// Gives a sandbox that is about to start what it asks for beside its way out.
+    ///
+    /// # Errors
+    /// When the kernel refuses a step, or does not keep it.
+    pub fn agree(&self, id: &SandboxId, terms: &NetworkTerms, namespace: BorrowedFd<'_>) -> Result<(), BridgeError> {
+        if terms.is_empty() {
+            return Ok(());
+        }
+        let ways = &self.ways;
+        let _order = ways.order.read().unwrap_or_else(PoisonError::into_inner);
+        let leg = ways.legs().get(id).cloned().ok_or_else(|| BridgeError::NoNetwork(id.clone()))?;
+        let leg = Leg { terms: terms.clone(), ..leg };
+        // A later daemon reads the terms there.
+        let alias = alias::write(id, leg.addresses.v4, terms);
+        transact(Protocol::Route, &[link::bring_up(&link_name(id), Some(&alias))])?;
+        if terms.connections.is_some() {
+            // Nothing of it runs yet, and its policy comes after this.
+            ways.egress.leave(&ways.member(&leg))?;
+            ways.egress.enter(ways.member(&leg))?;
+        }
+        if let Some(rate) = terms.bandwidth {
+            slow_down(namespace, rate)?;
+        }
+        ways.legs().insert(id.clone(), leg);
+        Ok(())
+    }
+
     /// Closes the sandbox's way out at once; what is left of it goes soon after. May be called any number of times.
     pub fn detach(&self, id: &SandboxId) {
-        let Some(leg) = self.ways.legs().remove(id) else { return };
-        if let Err(error) = self.ways.egress.leave(&leg.member()) {
-            tracing::error!(%error, sandbox.id = %id, "the rules of a sandbox that is gone could not be removed");
-        }
+        let Some(leg) = self.ways.forget(id) else { return };
         self.reaper.take(id.clone(), leg);
     }
 
     /// As [`detach`](Self::detach), and returns when nothing is left.
     pub fn cut(&self, id: &SandboxId) {
-        let Some(leg) = self.ways.legs().remove(id) else { return };
-        if let Err(error) = self.ways.egress.leave(&leg.member()) {
-            tracing::error!(%error, sandbox.id = %id, "the rules of an interface could not be removed");
-        }
+        let Some(leg) = self.ways.forget(id) else { return };
         self.ways.clear(id, &leg);
+    }
+
+    /// What went over the sandbox's interface, as it is counted now; `None` when it has none.
+    #[must_use]
+    pub fn traffic(&self, id: &SandboxId) -> Option<NetworkUsage> {
+        let leg = self.ways.legs().get(id).cloned()?;
+        let counted = self.ways.table.traffic(&self.ways.member(&leg));
+        // The rules may be being made anew; then there is nothing to tell.
+        counted.inspect_err(|error| tracing::debug!(%error, sandbox.id = %id, "no counters of its network")).ok()
     }
 
     /// The addresses of a sandbox.
@@ -187,13 +230,29 @@ impl Ways {
         self.legs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn member(&self, leg: &Leg) -> Member {
+        let connections = leg.terms.connections.unwrap_or(self.filter.connections);
+        Member { link: leg.link, addresses: leg.addresses.each().collect(), connections }
+    }
+
+    /// Takes the sandbox off the list, and its packets with it.
+    fn forget(&self, id: &SandboxId) -> Option<Leg> {
+        let _order = self.order.read().unwrap_or_else(PoisonError::into_inner);
+        let leg = self.legs().remove(id)?;
+        if let Err(error) = self.egress.leave(&self.member(&leg)) {
+            tracing::error!(%error, sandbox.id = %id, "the rules of a sandbox that is gone could not be removed");
+        }
+        Some(leg)
+    }
+
     fn connect(&self, id: &SandboxId, addresses: Addresses, namespace: BorrowedFd<'_>) -> Result<u32, BridgeError> {
         let name = link_name(id);
-        let alias = format!("{ALIAS} {id} {}", addresses.v4);
+        let alias = alias::write(id, addresses.v4, &NetworkTerms::default());
         let pair = [link::make_pair(&name, self.filter.group, INSIDE, namespace), link::bring_up(&name, Some(&alias))];
         transact(Protocol::Route, &pair)?;
         let link = index(&name)?;
-        self.egress.enter(Member { link, addresses: addresses.each().collect() })?;
+        let connections = self.filter.connections;
+        self.egress.enter(Member { link, addresses: addresses.each().collect(), connections })?;
         let routes: Vec<_> = addresses.each().map(|address| link::add_route_to(link, address)).collect();
         transact(Protocol::Route, &routes)?;
         let gateway = self.pool.gateway();
@@ -204,6 +263,9 @@ impl Ways {
             messages.extend(gateway.each().map(|gateway| link::add_default_route(inside, gateway)));
             transact(Protocol::Route, &messages)
         })?;
+        if let Some(rate) = self.config.bandwidth {
+            slow_down(namespace, rate)?;
+        }
         Ok(link)
     }
 
@@ -238,7 +300,7 @@ impl Ways {
         }
         let links: Vec<u32> = legs.values().map(|leg| leg.link).collect();
         self.table.keep_only(&links)?;
-        let members: Vec<Member> = legs.values().map(Leg::member).collect();
+        let members: Vec<Member> = legs.values().map(|leg| self.member(leg)).collect();
         if !is_new {
             self.table.add(&members)?;
         }
@@ -247,26 +309,63 @@ impl Ways {
         Ok(())
     }
 
-    fn read(&self, link: &Link) -> Option<(SandboxId, Leg)> {
-        let [ALIAS, id, address] = link.alias.split(' ').collect::<Vec<_>>()[..] else { return None };
-        let (id, address) = (id.parse::<SandboxId>().ok()?, address.parse().ok()?);
-        let place = self.pool.place(address).filter(|_| link.name == link_name(&id))?;
-        self.pool.claim(address);
-        Some((id, Leg { link: link.index, addresses: self.pool.addresses(place), place }))
+    /// The networks that this host is connected to may have changed.
+    pub(super) fn look_around(&self) {
+        match self.close_near() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("sandboxes do not reach the networks that this host is connected to now"),
+            Err(error) => tracing::error!(%error, "the networks of this host could not be looked at"),
+        }
     }
 
-    /// Somebody may have removed our rules; without them everything would pass.
+    fn close_near(&self) -> Result<bool, NetlinkError> {
+        self.table.set_near(&near::networks(&self.pools())?, &self.filter)
+    }
+
+    fn pools(&self) -> Vec<ipnet::IpNet> {
+        let pools = [Some(self.config.pool_v4.into()), self.config.pool_v6.map(Into::into)];
+        pools.into_iter().flatten().collect()
+    }
+
+    pub(super) fn is_ours(&self, net: &ipnet::IpNet) -> bool {
+        self.pools().iter().any(|pool| pool.contains(net))
+    }
+
+    pub(super) fn table_name(&self) -> &str {
+        self.table.name()
+    }
+
+    fn read(&self, link: &Link) -> Option<(SandboxId, Leg)> {
+        let (id, address, terms) = alias::read(&link.alias)?;
+        let place = self.pool.place(address).filter(|_| link.name == link_name(&id))?;
+        self.pool.claim(address);
+        Some((id, Leg { link: link.index, addresses: self.pool.addresses(place), place, terms }))
+    }
+
+    /// Somebody may have removed our rules, or a part of them; without them everything would pass.
     pub(super) fn guard(&self) {
+        let _order = self.order.write().unwrap_or_else(PoisonError::into_inner);
         match self.table.restore(&self.filter) {
             Ok(is_new) => {
                 if is_new {
                     tracing::error!("the rules for sandboxes were gone or changed; they are in force again");
                 }
+                self.look_around();
                 self.egress.repair(is_new);
             }
             Err(error) => tracing::error!(%error, "the rules for sandboxes could not be looked at"),
         }
     }
+}
+
+/// Bounds what the sandbox sends, and reads back that it does.
+fn slow_down(namespace: BorrowedFd<'_>, wanted: u64) -> Result<(), BridgeError> {
+    let found = within(namespace, || {
+        let inside = index(INSIDE)?;
+        transact(Protocol::Route, &[queue::limit(inside, wanted)])?;
+        queue::rate(inside)
+    })?;
+    if found == Some(wanted) { Ok(()) } else { Err(BridgeError::RateNotKept { wanted, found }) }
 }
 
 fn index(name: &str) -> Result<u32, NetlinkError> {

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::model::NetworkBounds;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkConfig {
     /// What this daemon's table is called, and what its interfaces are known by: another daemon has another name.
@@ -17,6 +19,30 @@ pub struct NetworkConfig {
     pub resolvers: Vec<IpAddr>,
     /// Whether the daemon may switch forwarding on where it is off.
     pub enable_forwarding: bool,
+    /// How many connections a sandbox has at once, and at most; `None` is no bound.
+    pub connections: Option<u32>,
+    /// Bytes a second that a sandbox sends, and at most.
+    pub bandwidth: Option<u64>,
+}
+
+impl NetworkConfig {
+    /// What a request for a sandbox may not go beyond.
+    #[must_use]
+    pub fn bounds(&self) -> NetworkBounds {
+        NetworkBounds { connections: self.connections, bandwidth: self.bandwidth }
+    }
+}
+
+/// The connections of a sandbox where nothing else is decided: a 64th of what the host can keep track of, so that a few dozen
+/// cannot take what all others need, and not more than any program should have.
+#[must_use]
+pub fn usual_connections() -> u32 {
+    let all = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    part_of(all.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65_536))
+}
+
+fn part_of(all: u32) -> u32 {
+    (all / 64).clamp(256, 4096)
 }
 
 /// A pool that is large enough for a gateway and sandboxes, and that holds only addresses for private use.
@@ -42,6 +68,11 @@ pub fn parse_pool(text: &str) -> Result<IpNet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sandbox_has_a_small_part_of_the_hosts_connections() {
+        assert_eq!([16_384, 65_536, 262_144, 4_000_000].map(part_of), [256, 1024, 4096, 4096]);
+    }
 
     #[test]
     fn a_pool_is_private_and_of_a_fitting_size() {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-const V4: &str = "/proc/sys/net/ipv4/ip_forward";
-const V6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+pub const V4: &str = "/proc/sys/net/ipv4/ip_forward";
+pub const V6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const V6_INTERFACES: &str = "/proc/sys/net/ipv6/conf";
 
 #[derive(Debug, Error)]
@@ -16,6 +16,12 @@ pub enum ForwardingError {
     Off { path: &'static str, found: String },
     #[error("switch forwarding on: {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+}
+
+/// Whether packets of a family are passed on; `None` where this host has nothing of it.
+#[must_use]
+pub fn is_on(path: &str) -> Option<bool> {
+    fs::read_to_string(path).ok().map(|text| text.trim() != "0")
 }
 
 /// Makes sure that packets are passed on, and switches that on where it may. Returns what was changed.

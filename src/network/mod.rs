@@ -18,20 +18,25 @@
 //! Floor 2. Nothing here knows what a sandbox is, beyond its id and its network namespace.
 
 mod address;
+mod alias;
 mod bridge;
 mod config;
 mod conntrack;
+pub mod doctor;
 mod egress;
 pub mod files;
 mod forwarding;
 mod link;
+mod near;
 mod netlink;
 mod nft;
+mod queue;
 mod range;
 mod reaper;
 mod resolver;
+mod watch;
 
 pub use address::Addresses;
 pub use bridge::{Bridge, BridgeError};
-pub use config::{NetworkConfig, parse_pool};
+pub use config::{NetworkConfig, parse_pool, usual_connections};
 pub use resolver::{Resolver, ResolverError};

@@ -77,9 +77,18 @@ const CLOSED_V6: [&str; 9] = [
 #[must_use]
 pub fn closed(family: Family, open: &[IpNet]) -> Vec<Range> {
     let texts: &[&str] = if family == Family::V4 { &CLOSED_V4 } else { &CLOSED_V6 };
-    let closed = texts.iter().filter_map(|text| text.parse().ok()).map(|net: IpNet| of_net(&net)).collect();
-    let open = open.iter().filter(|net| Family::of(net.addr()) == family).map(of_net).collect();
-    subtract(&joined(closed), &joined(open))
+    let closed: Vec<IpNet> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    without(family, &closed, open)
+}
+
+/// The addresses of a family that are in one of `networks` and in none of `open`, in order and apart from each other.
+#[must_use]
+pub fn without(family: Family, networks: &[IpNet], open: &[IpNet]) -> Vec<Range> {
+    let of_family = |nets: &[IpNet]| {
+        let ranges = nets.iter().filter(|net| Family::of(net.addr()) == family).map(of_net);
+        joined(ranges.collect())
+    };
+    subtract(&of_family(networks), &of_family(open))
 }
 
 #[must_use]

@@ -7,6 +7,8 @@ pub mod launch;
 pub mod namespaces;
 
 #[cfg(feature = "daemon")]
+pub mod about;
+#[cfg(feature = "daemon")]
 pub mod cgroup;
 #[cfg(feature = "daemon")]
 pub mod disk;

@@ -158,7 +158,7 @@ fn limits() -> Vec<ResourceLimit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Limits;
+    use crate::model::{Limits, NetworkTerms};
 
     fn spec(env: &[(&str, &str)]) -> SandboxSpec {
         SandboxSpec {
@@ -174,6 +174,7 @@ mod tests {
             interaction: Interaction::None,
             cwd: None,
             policy: None,
+            network_terms: NetworkTerms::default(),
         }
     }
 

@@ -85,10 +85,23 @@ impl Way {
         // A daemon that was killed while it tried has left its own behind.
         drop(fs::remove_dir_all(scratch));
         let tried = fs::create_dir_all(scratch).is_ok() && writable.make(slot.base).is_ok();
-        let found = if tried && by_descriptors(slot, &[], &writable).is_ok() { Self::Descriptors } else { Self::Paths };
+        let found = if tried && by_descriptors(slot, &[], &writable, Told::Layer).is_ok() {
+            Self::Descriptors
+        } else {
+            Self::Paths
+        };
         drop(fs::remove_dir_all(scratch));
         found
     }
+}
+
+/// Where the root takes what it tells about the sandbox from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The layer of [`About`](super::about::About) is part of it.
+    Layer,
+    /// It cannot be: the image has something else at `/etc` than a directory.
+    Nothing,
 }
 
 /// A detached overlay mount of `layers` (names below the slot's layer mount, lowest first). `anchor` is a directory
@@ -99,10 +112,11 @@ pub fn mount_root(
     slot: &Slot,
     layers: &[String],
     writable: &Writable,
-) -> sys::Result<OwnedFd> {
+) -> sys::Result<(OwnedFd, Told)> {
+    let told = if slot.about.fit(slot.layers.as_fd(), layers)? { Told::Layer } else { Told::Nothing };
     let root = match way {
-        Way::Descriptors => by_descriptors(slot, layers, writable)?,
-        Way::Paths => by_paths(anchor, slot, layers, writable)?,
+        Way::Descriptors => by_descriptors(slot, layers, writable, told)?,
+        Way::Paths => by_paths(anchor, slot, layers, writable, told)?,
     };
     // A kernel that cannot write to the upper directory mounts read-only without a word.
     let found = sys::told(fstatvfs(&root), || "fstatvfs(root)".to_owned())?;
@@ -112,13 +126,16 @@ pub fn mount_root(
             errno: Errno::EROFS,
         });
     }
-    Ok(root)
+    Ok((root, told))
 }
 
-fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<OwnedFd> {
+fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable, told: Told) -> sys::Result<OwnedFd> {
     let context = FsContext::open(c"overlay")?;
     let skeleton = open_path(slot.skeleton.as_fd(), ".")?;
     context.descriptor(c"lowerdir+", skeleton.as_fd())?;
+    if told == Told::Layer {
+        context.descriptor(c"lowerdir+", open_path(slot.about.mount(), ".")?.as_fd())?;
+    }
     for layer in layers.iter().rev() {
         context.descriptor(c"lowerdir+", open_path(slot.layers.as_fd(), layer)?.as_fd())?;
     }
@@ -140,15 +157,21 @@ fn open_path(dir: BorrowedFd<'_>, path: &str) -> sys::Result<OwnedFd> {
 }
 
 /// Runs on a thread of its own, because here a mount namespace belongs to a thread and goes away with it.
-fn by_paths(anchor: &Path, slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<OwnedFd> {
+fn by_paths(anchor: &Path, slot: &Slot, layers: &[String], writable: &Writable, told: Told) -> sys::Result<OwnedFd> {
     std::thread::scope(|scope| {
-        let worker = scope.spawn(|| mount_in_own_namespace(anchor, slot, layers, writable));
+        let worker = scope.spawn(|| mount_in_own_namespace(anchor, slot, layers, writable, told));
         let panicked = |_| Err(SyscallError { call: "mount(overlay): the thread panicked".into(), errno: Errno::EIO });
         worker.join().unwrap_or_else(panicked)
     })
 }
 
-fn mount_in_own_namespace(anchor: &Path, slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<OwnedFd> {
+fn mount_in_own_namespace(
+    anchor: &Path,
+    slot: &Slot,
+    layers: &[String],
+    writable: &Writable,
+    told: Told,
+) -> sys::Result<OwnedFd> {
     let none = None::<&str>;
     let namespaces = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS;
     sys::told(unshare(namespaces), || "unshare(CLONE_FS | CLONE_NEWNS)".to_owned())?;
@@ -157,26 +180,33 @@ fn mount_in_own_namespace(anchor: &Path, slot: &Slot, layers: &[String], writabl
     let scratch = FsContext::open(c"tmpfs")?.mount(MountAttr::NONE)?;
     sys::attach(scratch.as_fd(), open_path(open_root()?.as_fd(), &anchor.to_string_lossy())?.as_fd())?;
     let own = writable.detached()?;
-    let trees =
-        [("layers", Some(&slot.layers)), ("skeleton", Some(&slot.skeleton)), ("own", Some(&own)), ("root", None)];
+    let trees = [
+        ("layers", Some(slot.layers.as_fd())),
+        ("skeleton", Some(slot.skeleton.as_fd())),
+        ("about", Some(slot.about.mount())),
+        ("own", Some(own.as_fd())),
+        ("root", None),
+    ];
     for (name, tree) in trees {
         let path = anchor.join(name);
         sys::told(fs::create_dir(&path), || format!("mkdir({})", path.display()))?;
         if let Some(tree) = tree {
-            sys::attach(tree.as_fd(), open_path(scratch.as_fd(), name)?.as_fd())?;
+            sys::attach(tree, open_path(scratch.as_fd(), name)?.as_fd())?;
         }
     }
     // Relative names keep a hundred layers within the page that mount(2) takes, and what the host's own are called (a comma
     // would end an option) out of it.
     sys::told(chdir(&anchor.join("layers")), || "chdir(layers)".to_owned())?;
-    let (options, root) = (path_options(layers)?, anchor.join("root"));
+    let (options, root) = (path_options(layers, told)?, anchor.join("root"));
     let mounted = mount(Some("overlay"), &root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()));
     sys::told(mounted, || format!("mount(overlay, {options:?})"))?;
     sys::clone_tree(TreeSource::Fd(open_path(scratch.as_fd(), "root")?.as_fd()))
 }
 
-fn path_options(layers: &[String]) -> sys::Result<String> {
-    let lower: Vec<&str> = ["../skeleton"].into_iter().chain(layers.iter().rev().map(String::as_str)).collect();
+fn path_options(layers: &[String], told: Told) -> sys::Result<String> {
+    let about = (told == Told::Layer).then_some("../about");
+    let lower: Vec<&str> =
+        ["../skeleton"].into_iter().chain(about).chain(layers.iter().rev().map(String::as_str)).collect();
     let mut options = format!("lowerdir={},upperdir=../own/upper,workdir=../own/work,volatile", lower.join(":"));
     for (key, value) in SETTINGS {
         options.push_str(&format!(",{key}={value}"));

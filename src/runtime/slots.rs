@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::about::{About, Files};
 use super::cgroup::{CgroupError, Cgroups};
 use super::idrange::{IdRanges, supervisor_id};
 use super::launcher::{Holding, Launcher, LauncherError, NamespaceMaker};
@@ -37,6 +38,8 @@ pub struct Slot {
     pub layers: OwnedFd,
     /// The same for the skeleton that is laid over every root.
     pub skeleton: OwnedFd,
+    /// What the sandbox finds about itself in its `/etc`.
+    pub about: About,
     /// The network namespace.
     pub network: OwnedFd,
     /// The first process. It may still be preparing itself; orders wait for it.
@@ -51,6 +54,9 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// What failed, for people.
     fn attach(&self, id: &SandboxId, namespace: BorrowedFd<'_>) -> Result<(), String>;
+
+    /// What the sandbox is told of its network, in files.
+    fn files(&self, id: &SandboxId) -> Files;
 
     /// Takes away what [`attach`](Self::attach) made, as often as it is asked to.
     fn detach(&self, id: &SandboxId);
@@ -337,6 +343,7 @@ impl SlotMaker {
         self.network.attach(id, namespaces.network.as_fd()).map_err(SlotError::Make)?;
         let layers = shifted(&self.dirs.layers, &namespaces.user)?;
         let skeleton = shifted(&self.dirs.skeleton, &namespaces.user)?;
+        let about = About::make(base, self.network.files(id))?;
         let cgroups = self.cgroups.prepare(id, supervisor_id(base))?;
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let plan = plan::seed(id, base, &nonce, self.settings, &self.extra_masked);
@@ -344,7 +351,7 @@ impl SlotMaker {
         let fds = [&plan, &namespaces.user, &namespaces.network, &cgroups.own, &cgroups.workload];
         let fds: Vec<BorrowedFd<'_>> = fds.into_iter().chain(&cgroups.joins).map(AsFd::as_fd).collect();
         let holding = self.launcher.launch(id, &fds)?;
-        Ok(Slot { id: id.clone(), base, layers, skeleton, network: namespaces.network, holding, nonce })
+        Ok(Slot { id: id.clone(), base, layers, skeleton, about, network: namespaces.network, holding, nonce })
     }
 
     /// Removes what a slot has. What cannot be removed now is swept by the next daemon.

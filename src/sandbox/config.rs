@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Limits, NetworkMode};
+use crate::model::{Limits, NetworkBounds, NetworkMode};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleConfig {
@@ -12,6 +12,8 @@ pub struct LifecycleConfig {
     pub max_timeout: Option<Duration>,
     /// The most that a sandbox may ask for, of each.
     pub max_limits: Limits,
+    /// And of its network.
+    pub network_bounds: NetworkBounds,
     /// How long a removed sandbox can still be read.
     pub terminated_retention: Duration,
     /// Whether a renewal may bring the end nearer.
@@ -34,6 +36,7 @@ impl Default for LifecycleConfig {
             min_timeout: Duration::from_secs(60),
             max_timeout: None,
             max_limits: Limits::default(),
+            network_bounds: NetworkBounds::default(),
             terminated_retention: Duration::from_secs(60),
             allow_shorter_expiration: false,
             network: NetworkMode::None,

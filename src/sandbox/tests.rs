@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::fake::{Behaviour, FakeHost, Step};
 use super::*;
-use crate::model::{Exit, Interaction, Limits, Phase, Reason, SandboxId, SandboxSpec};
+use crate::model::{Exit, Interaction, Limits, NetworkTerms, Phase, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
 
 mod adoption;
@@ -125,6 +125,7 @@ fn spec() -> SandboxSpec {
         interaction: Interaction::None,
         cwd: None,
         policy: None,
+        network_terms: NetworkTerms::default(),
     }
 }
 

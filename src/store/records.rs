@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use super::StoreError;
 use crate::model::{
-    Exit, History, Interaction, Limits, NetworkMode, NetworkPolicy, Phase, Platform, Reason, SandboxId, SandboxSpec,
-    Status,
+    Exit, History, Interaction, Limits, NetworkMode, NetworkPolicy, NetworkTerms, Phase, Platform, Reason, SandboxId,
+    SandboxSpec, Status,
 };
 
 /// Everything that must outlive the daemon about one sandbox.
@@ -113,6 +113,8 @@ struct SpecBody {
     extensions: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<NetworkMode>,
+    #[serde(default, skip_serializing_if = "NetworkTerms::is_empty")]
+    network_terms: NetworkTerms,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<NetworkPolicy>,
     #[serde(default, skip_serializing_if = "is_none")]
@@ -236,6 +238,7 @@ impl From<&SandboxSpec> for SpecBody {
             timeout,
             network,
             policy,
+            network_terms,
             interaction,
             cwd,
             platform,
@@ -250,6 +253,7 @@ impl From<&SandboxSpec> for SpecBody {
             timeout,
             network,
             policy,
+            network_terms,
             interaction,
             cwd,
             platform,
@@ -269,6 +273,7 @@ impl From<SpecBody> for SandboxSpec {
             timeout,
             network,
             policy,
+            network_terms,
             interaction,
             cwd,
             platform,
@@ -283,6 +288,7 @@ impl From<SpecBody> for SandboxSpec {
             timeout,
             network,
             policy,
+            network_terms,
             interaction,
             cwd,
             platform,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Event, Exit, History, Interaction, Limits, Phase, Platform, Reason, SandboxSpec, Status};
+use crate::model::{
+    Event, Exit, History, Interaction, Limits, NetworkTerms, Phase, Platform, Reason, SandboxSpec, Status,
+};
 
 mod damage;
 
@@ -55,6 +57,7 @@ fn record(id: SandboxId, id_base: Option<u32>) -> Record {
             interaction: Interaction::None,
             cwd: None,
             policy: None,
+            network_terms: NetworkTerms::default(),
         },
         status: Status {
             phase: Phase::Failed,

@@ -1,6 +1,7 @@
 //! The real daemon on real sandboxes, from outside: every test starts a daemon of its own in a scratch directory, with a
 //! cgroup of its own, and at the end looks whether anything is left of it on the host.
 
+mod about;
 mod bad_input;
 mod chaos;
 mod cli;
@@ -19,6 +20,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod network;
+mod network_bounds;
 mod network_policy;
 mod ports;
 mod pty;

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Namespace, Sandbox, World, until, world};
 
-const BRIDGE: &str = "[network]\nmode = \"bridge\"\n";
+pub const BRIDGE: &str = "[network]\nmode = \"bridge\"\n";
 
 /// What a sandbox is told by those whom it asks, by kind and address.
-fn reach(sandbox: &Sandbox<'_>, wanted: &[(&str, String)]) -> Vec<String> {
+pub fn reach(sandbox: &Sandbox<'_>, wanted: &[(&str, String)]) -> Vec<String> {
     let mut argv = vec!["/bin/probe".to_owned(), "reach".to_owned()];
     for (kind, address) in wanted {
         argv.extend([(*kind).to_owned(), address.clone(), world::PORT.to_string()]);
@@ -23,7 +23,7 @@ fn reach(sandbox: &Sandbox<'_>, wanted: &[(&str, String)]) -> Vec<String> {
 }
 
 /// What a command prints.
-fn output(sandbox: &Sandbox<'_>, command: &str) -> String {
+pub fn output(sandbox: &Sandbox<'_>, command: &str) -> String {
     let answer = sandbox.post("proxy/44772/command", &json!({ "command": command })).expect(200).text();
     let frames = answer.split_terminator("\n\n").map(|frame| frame.trim_start_matches("data: "));
     let events = frames.map(|frame| serde_json::from_str::<Value>(frame).expect("an event"));
@@ -39,7 +39,7 @@ fn everything(addresses: &[&str]) -> Vec<(&'static str, String)> {
 }
 
 #[track_caller]
-fn check(sandbox: &Sandbox<'_>, addresses: &[&str], reached: bool) {
+pub fn check(sandbox: &Sandbox<'_>, addresses: &[&str], reached: bool) {
     let wanted = everything(addresses);
     let told = reach(sandbox, &wanted);
     for (what, told) in wanted.iter().zip(&told) {
@@ -48,7 +48,7 @@ fn check(sandbox: &Sandbox<'_>, addresses: &[&str], reached: bool) {
 }
 
 /// The sandbox's addresses.
-fn addresses(daemon: &Daemon, sandbox: &Sandbox<'_>) -> Vec<String> {
+pub fn addresses(daemon: &Daemon, sandbox: &Sandbox<'_>) -> Vec<String> {
     let text = daemon.client.get(&sandbox.path("diagnostics/inspect")).expect(200).text();
     let line = text.lines().find_map(|line| line.strip_prefix("Network:")).unwrap_or_else(|| panic!("{text}"));
     line.split(',').map(|address| address.trim().to_owned()).collect()

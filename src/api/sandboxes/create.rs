@@ -39,6 +39,7 @@ fn rules(config: &LifecycleConfig) -> Rules {
         max_timeout: config.max_timeout.map(|most| most.as_secs()),
         max_limits: config.max_limits,
         network: config.network(None),
+        network_bounds: config.network_bounds,
         arch: architecture(),
         now: Utc::now(),
     }

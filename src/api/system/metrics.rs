@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use crate::api::sandboxes::metered;
 use crate::api::state::{ApiState, Counters};
 use crate::api::types::seconds;
-use crate::model::{Phase, SandboxId, Usage};
+use crate::model::{NetworkUsage, Phase, SandboxId, Usage};
 use crate::sandbox::{Filter, Metered, Sandboxes};
 
 pub async fn metrics(State(state): State<ApiState>) -> impl IntoResponse {
@@ -64,7 +64,19 @@ const SERIES: &[Series] = &[
         usage.io.map(|io| float(io.written_bytes))
     }),
     ("disk_used_bytes", "gauge", "Written over the image.", |usage| usage.disk.map(|disk| float(disk.bytes))),
+    ("network_sent_bytes_total", "counter", "Sent over the network.", |usage| network(usage, |all| all.sent.bytes)),
+    ("network_sent_packets_total", "counter", "Sent, in packets.", |usage| network(usage, |all| all.sent.packets)),
+    ("network_received_bytes_total", "counter", "Received over the network.", |usage| {
+        network(usage, |all| all.received.bytes)
+    }),
+    ("network_received_packets_total", "counter", "Received, in packets.", |usage| {
+        network(usage, |all| all.received.packets)
+    }),
 ];
+
+fn network(usage: &Usage, count: fn(&NetworkUsage) -> u64) -> Option<f64> {
+    usage.network.as_ref().map(|usage| float(count(usage)))
+}
 
 /// The series of each sandbox that has processes; of the youngest thousand, so that the text has a bound.
 fn of_sandboxes(metered: &[(SandboxId, Metered)]) -> String {
@@ -76,6 +88,13 @@ fn of_sandboxes(metered: &[(SandboxId, Metered)]) -> String {
             if let Some(value) = value(usage) {
                 sample(&mut text, &format!("{name}{{sandbox=\"{id}\"}}"), value);
             }
+        }
+    }
+    let name = "bivouac_sandbox_network_refused_packets_total";
+    family(&mut text, name, "counter", "Packets of the sandbox that the rules refused.");
+    for (id, Metered { usage, .. }) in metered {
+        for (reason, packets) in usage.network.iter().flat_map(NetworkUsage::refusals) {
+            sample(&mut text, &format!("{name}{{sandbox=\"{id}\",reason=\"{}\"}}", reason.as_str()), packets);
         }
     }
     text

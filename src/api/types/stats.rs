@@ -1,9 +1,13 @@
 //! What sandboxes use, as it is on the wire. What a host does not count or does not limit is left out.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::api::time;
-use crate::model::{CpuUsage, DiskUsage, IoUsage, MemoryUsage, PidsUsage, SandboxId, Throttling};
+use crate::model::{
+    CpuUsage, DiskUsage, IoUsage, MemoryUsage, NetworkUsage, PidsUsage, SandboxId, Throttling, Traffic,
+};
 use crate::sandbox::Metered;
 
 #[derive(Debug, Serialize)]
@@ -23,6 +27,8 @@ pub struct StatsBody {
     pub io: Option<IoBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkBody>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +89,23 @@ pub struct DiskBody {
     pub complete: bool,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkBody {
+    /// Everything, with what was refused of it.
+    pub sent: TrafficBody,
+    pub received: TrafficBody,
+    pub refused: TrafficBody,
+    /// Packets.
+    pub refused_by_reason: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct TrafficBody {
+    pub bytes: u64,
+    pub packets: u64,
+}
+
 impl StatsBody {
     pub fn new(id: &SandboxId, metered: &Metered) -> Self {
         let Metered { usage, cpu_share } = metered;
@@ -110,6 +133,7 @@ impl StatsBody {
             pids: PidsBody { current: processes, limit },
             io: usage.io.map(IoBody::from),
             disk: usage.disk.map(DiskBody::from),
+            network: usage.network.map(NetworkBody::from),
         }
     }
 }
@@ -123,6 +147,18 @@ impl From<IoUsage> for IoBody {
 impl From<DiskUsage> for DiskBody {
     fn from(DiskUsage { bytes, inodes, complete }: DiskUsage) -> Self {
         Self { used_bytes: bytes, used_inodes: inodes, complete }
+    }
+}
+
+impl From<NetworkUsage> for NetworkBody {
+    fn from(usage: NetworkUsage) -> Self {
+        let body = |Traffic { bytes, packets }| TrafficBody { bytes, packets };
+        Self {
+            sent: body(usage.sent),
+            received: body(usage.received),
+            refused: body(usage.refused),
+            refused_by_reason: usage.refusals().map(|(reason, packets)| (reason.as_str(), packets)).collect(),
+        }
     }
 }
 

@@ -144,6 +144,7 @@ impl Config {
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
         let network = network::read(from, &cgroup_parent);
+        let bounds = network.as_ref().map(NetworkConfig::bounds).unwrap_or_default();
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
@@ -154,7 +155,12 @@ impl Config {
             proxy_timeout: proxy_timeout(from),
             proxy_authorization: from.switch("proxy.pass_authorization").unwrap_or(false),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
-            lifecycle: LifecycleConfig { max_limits, network: mode(network.as_ref()), ..lifecycle(from) },
+            lifecycle: LifecycleConfig {
+                max_limits,
+                network: mode(network.as_ref()),
+                network_bounds: bounds,
+                ..lifecycle(from)
+            },
             network,
             cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
@@ -241,6 +247,7 @@ fn lifecycle(from: &mut Reader) -> LifecycleConfig {
         min_timeout,
         max_timeout,
         max_limits: defaults.max_limits,
+        network_bounds: defaults.network_bounds,
         terminated_retention: from
             .seconds("lifecycle.terminated_retention_seconds")
             .unwrap_or(defaults.terminated_retention),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::reader::Reader;
-use crate::model::NetworkMode;
-use crate::network::{NetworkConfig, parse_pool};
+use crate::model::{LEAST_BANDWIDTH, NetworkMode, parse_memory};
+use crate::network::{NetworkConfig, parse_pool, usual_connections};
 
 const POOL_V4: &str = "10.211.0.0/16";
 const POOL_V6: &str = "fdb1:7000:211::/64";
@@ -33,8 +33,27 @@ pub fn read(from: &mut Reader, name: &str) -> Option<NetworkConfig> {
         open: from.each("network.open", range).unwrap_or_default(),
         resolvers: from.each("network.resolvers", resolver).unwrap_or_default(),
         enable_forwarding: from.switch("network.enable_forwarding").unwrap_or(true),
+        connections: connections(from),
+        bandwidth: from.parsed("network.max_bandwidth", bandwidth),
     };
     (mode == NetworkMode::Bridge).then_some(config)
+}
+
+/// 0 is no bound at all.
+fn connections(from: &mut Reader) -> Option<u32> {
+    match from.number("network.max_connections") {
+        None => Some(usual_connections()),
+        Some(0) => None,
+        Some(most) => Some(u32::try_from(most).unwrap_or(u32::MAX)),
+    }
+}
+
+fn bandwidth(text: &str) -> Result<u64, String> {
+    let bytes = parse_memory(text).map_err(|error| error.to_string())?;
+    if bytes < LEAST_BANDWIDTH {
+        return Err(format!("{text:?} is {bytes} bytes a second; it must be at least {LEAST_BANDWIDTH}"));
+    }
+    Ok(bytes)
 }
 
 /// A network, or a single address.

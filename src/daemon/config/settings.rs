@@ -80,6 +80,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("network.open", Kind::List),
     setting("network.resolvers", Kind::List),
     setting("network.enable_forwarding", Kind::Switch),
+    setting("network.max_connections", Kind::Number),
+    setting("network.max_bandwidth", Kind::Quantity),
     setting("runtime.cgroup_parent", Kind::Text),
     setting("runtime.prepared_slots", Kind::Number),
     setting("runtime.min_free_disk", Kind::Quantity),

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
+use crate::model::NetworkBounds;
 
 /// Loads from a file with `text`, these variables and these flags.
 fn load(text: &str, variables: &[(&str, &str)], flags: &[(&'static str, &[&str])]) -> Result<Config, Vec<String>> {
@@ -71,6 +72,7 @@ fn every_kind_of_value_is_read() {
             min_timeout: Duration::from_secs(1),
             max_timeout: Some(Duration::from_secs(3600)),
             max_limits: Limits::default(),
+            network_bounds: NetworkBounds::default(),
             terminated_retention: Duration::from_secs(5),
             allow_shorter_expiration: true,
             network: NetworkMode::None,

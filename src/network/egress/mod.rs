@@ -283,8 +283,8 @@ impl Egress {
             let wards = self.wards.read().unwrap_or_else(PoisonError::into_inner);
             wards.iter().filter(|(address, _)| address.is_ipv4()).map(|(_, ward)| Arc::clone(ward)).collect()
         };
-        let mut found = match self.found() {
-            Ok(found) => found,
+        let (mut found, whole) = match self.found().and_then(|found| Ok((found, self.table.whole()?))) {
+            Ok(looked) => looked,
             Err(error) => return tracing::error!(%error, "what sandboxes may reach could not be looked at"),
         };
         for ward in wards {
@@ -302,7 +302,7 @@ impl Egress {
             if is_new && entries.is_empty() {
                 kernel.entries.clear();
             }
-            if kernel.is_present {
+            if kernel.is_present && whole.contains(&ward.member.link) {
                 continue;
             }
             if let Err(error) = self.write(&ward, standing.policy(), &mut kernel) {

@@ -2,11 +2,13 @@
 
 mod message;
 mod socket;
+mod subscription;
 mod within;
 
 pub use message::{Attributes, Message, attributes};
-pub use socket::{NetlinkError, Protocol, dump, transact};
-pub use within::within;
+pub use socket::{NetlinkError, Protocol, ask, dump, transact};
+pub use subscription::{Change, Groups, Subscription};
+pub use within::{apart, within};
 
 /// Flags of a request (`netlink(7)`).
 pub const CREATE: u16 = libc::NLM_F_CREATE as u16;

@@ -15,7 +15,7 @@ use super::message::{Answer, Message, decode};
 /// The kernel answers while it is asked; this is for one that hangs.
 const PATIENCE_SECONDS: i64 = 10;
 /// A datagram of a dump is at most this long.
-const DATAGRAM: usize = 64 << 10;
+pub(super) const DATAGRAM: usize = 64 << 10;
 
 const ERROR: u16 = libc::NLMSG_ERROR as u16;
 const DONE: u16 = libc::NLMSG_DONE as u16;
@@ -36,12 +36,26 @@ pub enum Protocol {
     Netfilter,
 }
 
+impl Protocol {
+    pub(super) fn number(self) -> SockProtocol {
+        match self {
+            Self::Route => SockProtocol::NetlinkRoute,
+            Self::Netfilter => SockProtocol::NetlinkNetFilter,
+        }
+    }
+}
+
 /// Sends messages in one go, and waits until the kernel has carried them out.
 ///
 /// # Errors
 /// The first one that failed. Of a batch for the packet filter nothing has happened then; other messages are independent.
 pub fn transact(protocol: Protocol, messages: &[Message]) -> Result<(), NetlinkError> {
-    let Some(last) = messages.iter().rposition(|message| message.answered) else { return Ok(()) };
+    ask(protocol, messages).map(drop)
+}
+
+/// As [`transact`], and returns the body of every answer, fixed header included.
+pub fn ask(protocol: Protocol, messages: &[Message]) -> Result<Vec<Vec<u8>>, NetlinkError> {
+    let Some(last) = messages.iter().rposition(|message| message.answered) else { return Ok(Vec::new()) };
     let mut bytes = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         // An error comes back in any case. To ask for an answer to each of a thousand would overflow the socket.
@@ -52,15 +66,20 @@ pub fn transact(protocol: Protocol, messages: &[Message]) -> Result<(), NetlinkE
     // A socket of its own, so that an answer that is not waited for is nobody else's.
     let socket = open(protocol).map_err(told)?;
     exchange(&socket, &bytes).map_err(told)?;
+    let mut all = Vec::new();
     loop {
-        for answer in receive(&socket).map_err(told)?.into_iter().filter(|answer| answer.kind == ERROR) {
+        for answer in receive(&socket).map_err(told)? {
+            if answer.kind != ERROR {
+                all.push(answer.body);
+                continue;
+            }
             let at = answer.sequence.checked_sub(1).map_or(last, |at| at as usize);
             match errno(&answer) {
                 Some(errno) => {
                     let what = messages.get(at).map_or_else(String::new, |message| message.what.clone());
                     return Err(NetlinkError { what, errno });
                 }
-                None if at == last => return Ok(()),
+                None if at == last => return Ok(all),
                 None => {}
             }
         }
@@ -91,11 +110,7 @@ fn sequence(at: usize) -> u32 {
 }
 
 fn open(protocol: Protocol) -> nix::Result<OwnedFd> {
-    let protocol = match protocol {
-        Protocol::Route => SockProtocol::NetlinkRoute,
-        Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
-    };
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol.number())?;
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE_SECONDS, 0))?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(socket)

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::socket::NetlinkError;
 
@@ -16,10 +16,26 @@ pub fn within<T: Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, NetlinkError> + Send,
 ) -> Result<T, NetlinkError> {
-    let told = |errno| NetlinkError { what: "setns(network namespace)".into(), errno };
+    on_a_thread("setns(network namespace)", || setns(namespace, CloneFlags::CLONE_NEWNET), work)
+}
+
+/// Does `work` in a namespace that was made for it and is gone afterwards: nothing of the host's is looked at or changed.
+///
+/// # Errors
+/// As `unshare(2)`, and those of the work.
+pub fn apart<T: Send>(work: impl FnOnce() -> Result<T, NetlinkError> + Send) -> Result<T, NetlinkError> {
+    on_a_thread("unshare(network namespace)", || unshare(CloneFlags::CLONE_NEWNET), work)
+}
+
+fn on_a_thread<T: Send>(
+    what: &str,
+    enter: impl FnOnce() -> nix::Result<()> + Send,
+    work: impl FnOnce() -> Result<T, NetlinkError> + Send,
+) -> Result<T, NetlinkError> {
+    let told = |errno| NetlinkError { what: what.into(), errno };
     std::thread::scope(|scope| {
         let worker = std::thread::Builder::new().name("network".into()).spawn_scoped(scope, || {
-            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(told)?;
+            enter().map_err(told)?;
             work()
         });
         let worker = worker.map_err(|error| told(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN))))?;

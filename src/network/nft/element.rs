@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::model::Traffic;
 use crate::network::netlink::attributes;
 
 /// A sandbox as the packet filter knows it.
@@ -10,12 +11,18 @@ pub struct Member {
     /// The number of its interface on the host.
     pub link: u32,
     pub addresses: Vec<IpAddr>,
+    /// How many connections it may have at once.
+    pub connections: u32,
 }
 
 /// An element, as it is in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
     pub key: Vec<u8>,
+    /// The first key behind a range.
+    pub ends: bool,
+    /// What its counter says, where it has one.
+    pub counted: Traffic,
 }
 
 /// Interface and address.
@@ -45,7 +52,26 @@ pub fn read(body: &[u8]) -> Vec<Element> {
 fn read_one(element: &[u8]) -> Option<Element> {
     let (_, key) = attributes(element).find(|(kind, _)| *kind == 1)?;
     let (_, key) = attributes(key).find(|(kind, _)| *kind == 1)?;
-    Some(Element { key: key.to_vec() })
+    // `NFTA_SET_ELEM_FLAGS`, of which there is one.
+    let ends = attributes(element).any(|(kind, flags)| kind == 3 && flags.last() == Some(&1));
+    let attached = attributes(element).find(|(kind, _)| *kind == 7);
+    Some(Element { key: key.to_vec(), ends, counted: attached.and_then(|(_, one)| counter(one)).unwrap_or_default() })
+}
+
+/// The name of the set that a message of a dump is about.
+pub fn set_of(body: &[u8]) -> Option<&[u8]> {
+    let (_, name) = attributes(body.get(4..)?).find(|(kind, _)| *kind == 2)?;
+    name.strip_suffix(&[0])
+}
+
+/// What a counter says; `None` for any other expression.
+fn counter(expression: &[u8]) -> Option<Traffic> {
+    let of = |list, wanted| attributes(list).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    if of(expression, 1)? != b"counter\0" {
+        return None;
+    }
+    let number = |kind| of(of(expression, 2)?, kind)?.first_chunk().map(|value| u64::from_be_bytes(*value));
+    Some(Traffic { bytes: number(1)?, packets: number(2)? })
 }
 
 #[cfg(test)]

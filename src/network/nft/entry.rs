@@ -254,6 +254,7 @@ mod tests {
                 pool_v4: "10.9.0.0/16".parse().expect("a net"),
                 pool_v6: Some("fd00::/64".parse().expect("a net")),
                 open: vec![],
+                connections: 100,
             };
             let (table, is_new) = Table::open("test", &filter).expect("a table");
             assert!(is_new);

@@ -27,7 +27,7 @@ impl Expression {
     }
 }
 
-fn expression(name: &'static str, data: Attributes) -> Expression {
+pub(super) fn expression(name: &'static str, data: Attributes) -> Expression {
     Expression { name, data }
 }
 
@@ -106,6 +106,12 @@ pub fn connection_state(states: u32) -> [Expression; 3] {
     [state, mask(FIRST, &states.to_ne_bytes()), differs(FIRST, &[0; 4])]
 }
 
+/// Goes on when the packet's connection has none of these bits in its status.
+pub fn connection_is_not(bits: u32) -> [Expression; 3] {
+    let status = expression("ct", Attributes::new().number(1, FIRST).number(2, 2));
+    [status, mask(FIRST, &bits.to_ne_bytes()), equals(FIRST, &[0; 4])]
+}
+
 pub const INVALID: u32 = 1;
 pub const ESTABLISHED: u32 = 2;
 pub const RELATED: u32 = 4;
@@ -123,6 +129,12 @@ pub fn reject() -> Expression {
     const ANY_FAMILY: u32 = 2;
     const PROHIBITED: u8 = 3;
     expression("reject", Attributes::new().number(1, ANY_FAMILY).bytes(2, &[PROHIBITED]))
+}
+
+/// Puts a value into a register.
+pub fn load(value: &[u8], to: u32) -> Expression {
+    let data = Attributes::new().bytes(VALUE, value);
+    expression("immediate", Attributes::new().number(1, to).nest(2, &data))
 }
 
 pub fn accept() -> Expression {

@@ -17,7 +17,9 @@ use ipnet::IpNet;
 
 use super::doh;
 use super::expression::{self as ex, ESTABLISHED, Expression, FIRST, Meta, RELATED, SECOND, Side};
+use super::refusal;
 use super::ruleset::{Set, of, rule};
+use crate::model::Refusal;
 use crate::network::range::{self, Family};
 
 /// The chain.
@@ -90,7 +92,7 @@ pub fn constants() -> Vec<Set> {
     let numbers = |name: &str, length: usize, numbers: &[u16]| {
         let bytes = |number: u16| number.to_be_bytes()[2 - length..].to_vec();
         let borders = numbers.iter().flat_map(|number| [(bytes(*number), false), (bytes(*number + 1), true)]);
-        Set { name: name.into(), key_length: length as u32, borders: Some(borders.collect()) }
+        Set { name: name.into(), key_length: length as u32, borders: Some(borders.collect()), attached: None }
     };
     let mut all = vec![
         numbers(PORTED, 1, &[libc::IPPROTO_TCP as u16, libc::IPPROTO_UDP as u16]),
@@ -100,7 +102,12 @@ pub fn constants() -> Vec<Set> {
         let nets = doh::ADDRESSES.iter().filter_map(|text| text.parse::<IpNet>().ok());
         let ranges = nets.filter(|net| Family::of(net.addr()) == family).map(|net| range::of_net(&net)).collect();
         let borders = range::borders(family, &range::joined(ranges));
-        all.push(Set { name: over_https(family).into(), key_length: family.length() as u32, borders: Some(borders) });
+        all.push(Set {
+            name: over_https(family).into(),
+            key_length: family.length() as u32,
+            borders: Some(borders),
+            attached: None,
+        });
     }
     all
 }
@@ -114,7 +121,7 @@ pub fn gate() -> [Vec<Expression>; 2] {
 
 #[must_use]
 pub fn rules() -> Vec<Vec<Expression>> {
-    let refuse = || vec![ex::go_to("refuse")];
+    let refuse = || vec![ex::go_to(refusal::chain(Refusal::Policy))];
     let ported = || vec![ex::meta(Meta::Protocol, FIRST), ex::in_set(PORTED, FIRST), ex::port(FIRST)];
     let mut all = vec![rule([ported(), vec![ex::in_set(NAME_PORTS, FIRST)], refuse()])];
     all.extend(Family::BOTH.map(|family| {
@@ -162,7 +169,7 @@ mod tests {
     #[test]
     fn whatever_is_not_let_through_is_refused() {
         let rules = rules();
-        assert_eq!(rules.last(), Some(&vec![ex::go_to("refuse")]));
+        assert_eq!(rules.last(), Some(&vec![ex::go_to(refusal::chain(Refusal::Policy))]));
         assert_eq!(rules.iter().filter(|rule| rule.last() == Some(&ex::accept())).count(), 6);
     }
 }

@@ -6,8 +6,9 @@
 //! | a sandbox | the resolver on the gateway's addresses | passes |
 //! | a sandbox | another sandbox, any other address or port of the host | refused |
 //! | a sandbox | what is closed ([`range::closed`]) | refused |
+//! | a sandbox | a network that the host is connected to ([`super::near`]) | refused |
 //! | a sandbox under a policy | anywhere else | as its policy says ([`policed`]) |
-//! | a sandbox | anywhere else | passes, with the host's address |
+//! | a sandbox | anywhere else | passes, with the host's address, up to so many connections at once |
 //! | anywhere | a sandbox | dropped, unless it is an answer |
 //! | the host | a sandbox | root and answers pass |
 //!
@@ -15,8 +16,12 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::bound::{self, CONNECTIONS, PACE};
 use super::expression::{self as ex, ESTABLISHED, Expression, FIRST, INVALID, Meta, RELATED, SECOND, Side};
+use super::near::near;
 use super::policed::{self, PolicySet};
+use super::refusal::{self, REASONS};
+use crate::model::Refusal;
 use crate::network::address::AddressPool;
 use crate::network::range::{self, Family};
 
@@ -28,6 +33,8 @@ pub struct Sandboxes {
     pub pool_v4: Ipv4Net,
     pub pool_v6: Option<Ipv6Net>,
     pub open: Vec<IpNet>,
+    /// How many connections a sandbox has at once that was not given another bound.
+    pub connections: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +51,8 @@ pub struct Set {
     pub key_length: u32,
     /// Ranges, as their borders; otherwise single keys, each with a counter, that come and go.
     pub borders: Option<Vec<(Vec<u8>, bool)>>,
+    /// What is attached to an element that brings nothing else along; ranges have nothing.
+    pub attached: Option<Expression>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,13 +106,28 @@ impl Sandboxes {
     }
 
     fn sets(&self) -> Vec<Set> {
-        let mut all = vec![Set { name: REFUSED.into(), key_length: 4, borders: None }];
+        let counted = |name: &str, key_length| Set {
+            name: name.into(),
+            key_length,
+            borders: None,
+            attached: Some(ex::counter()),
+        };
+        let ranges = |name: &str, key_length, borders| Set {
+            name: name.into(),
+            key_length,
+            borders: Some(borders),
+            attached: None,
+        };
+        // Each element brings its own along: where the kernel copies that of the set, it counts its users of the
+        // tracking of connections wrongly, and switches it off (seen with Linux 6.18).
+        let bound = Set { attached: None, ..counted(CONNECTIONS, 4) };
+        let pace = Set { attached: Some(bound::faster(self.connections)), ..counted(PACE, 4) };
+        let mut all = vec![counted(REFUSED, 4), counted(REASONS, 8), bound, pace];
         for family in Family::BOTH {
             let length = family.length() as u32;
-            let members = |name: &str| Set { name: name.into(), key_length: 4 + length, borders: None };
             let borders = range::borders(family, &range::closed(family, &self.open));
-            all.extend([members(sources(family)), members(destinations(family))]);
-            all.push(Set { name: closed(family).into(), key_length: length, borders: Some(borders) });
+            all.extend([sources(family), destinations(family)].map(|name| counted(name, 4 + length)));
+            all.extend([ranges(closed(family), length, borders), ranges(near(family), length, Vec::new())]);
         }
         all.extend(policed::constants());
         all
@@ -113,15 +137,17 @@ impl Sandboxes {
         let from_sandbox = |to: &str| rule([self.in_group(), vec![ex::go_to(to)]]);
         let chain = |name, hook, rules| Chain { name, hook, rules };
         // Those that are gone to come first.
-        vec![
-            chain("refuse", None, refuse(vec![ex::reject()])),
-            chain("drop", None, refuse(vec![ex::drop_it()])),
+        let mut all =
+            vec![chain("refuse", None, refuse(vec![ex::reject()])), chain("drop", None, refuse(vec![ex::drop_it()]))];
+        all.extend(Refusal::ALL.map(|reason| chain(refusal::chain(reason), None, refusal::rules(reason))));
+        all.extend([
             chain("from", None, from()),
             chain(policed::CHAIN, None, policed::rules()),
             chain("outbound", None, self.outbound()),
             chain("inbound", None, inbound()),
             chain("to_host", None, self.to_host()),
             chain("from_host", None, from_host()),
+            chain("bound", None, bound::rules()),
             chain("prerouting", hook(0, RAW, "filter"), vec![from_sandbox("from")]),
             chain("input", hook(1, EARLY, "filter"), vec![from_sandbox("to_host")]),
             chain(
@@ -130,8 +156,12 @@ impl Sandboxes {
                 vec![from_sandbox("outbound"), rule([self.out_group(true), vec![ex::go_to("inbound")]])],
             ),
             chain("output", hook(3, EARLY, "filter"), vec![rule([self.out_group(true), vec![ex::go_to("from_host")]])]),
+            // What the two before have let pass.
+            chain("bound_input", hook(1, EARLY + 1, "filter"), vec![from_sandbox("bound")]),
+            chain("bound_forward", hook(2, EARLY + 1, "filter"), vec![from_sandbox("bound")]),
             chain("postrouting", hook(4, SOURCE_NAT, "nat"), self.translate()),
-        ]
+        ]);
+        all
     }
 
     fn in_group(&self) -> Vec<Expression> {
@@ -145,13 +175,15 @@ impl Sandboxes {
 
     fn outbound(&self) -> Vec<Vec<Expression>> {
         let mut rules = vec![
-            rule([self.out_group(true), vec![ex::go_to("refuse")]]),
-            rule([ex::connection_state(INVALID).to_vec(), vec![ex::go_to("drop")]]),
+            rule([self.out_group(true), vec![go_to(Refusal::Sandbox)]]),
+            rule([ex::connection_state(INVALID).to_vec(), vec![go_to(Refusal::State)]]),
         ];
-        rules.extend(Family::BOTH.map(|family| {
-            let look = vec![ex::address(family, Side::Destination, FIRST), ex::in_set(closed(family), FIRST)];
-            rule([of(family), look, vec![ex::go_to("refuse")]])
-        }));
+        for family in Family::BOTH {
+            rules.extend([closed(family), near(family)].map(|set| {
+                let look = vec![ex::address(family, Side::Destination, FIRST), ex::in_set(set, FIRST)];
+                rule([of(family), look, vec![go_to(Refusal::Range)]])
+            }));
+        }
         rules.extend(policed::gate());
         rules
     }
@@ -175,7 +207,7 @@ impl Sandboxes {
                 rules.push(rule([of(family), names]));
             }
         }
-        rules.push(vec![ex::go_to("refuse")]);
+        rules.push(vec![go_to(Refusal::Host)]);
         rules
     }
 
@@ -207,6 +239,10 @@ pub(super) fn of(family: Family) -> Vec<Expression> {
     vec![ex::meta(Meta::Family, FIRST), ex::equals(FIRST, &[number as u8])]
 }
 
+fn go_to(reason: Refusal) -> Expression {
+    ex::go_to(refusal::chain(reason))
+}
+
 /// Counts for the interface, where it came from one of ours, and for all.
 fn refuse(end: Vec<Expression>) -> Vec<Vec<Expression>> {
     let of_sandbox = vec![ex::meta(Meta::InInterface, FIRST), ex::in_set(REFUSED, FIRST)];
@@ -222,7 +258,7 @@ fn from() -> Vec<Vec<Expression>> {
         ];
         rule([of(family), look, vec![ex::accept()]])
     };
-    vec![own(Family::V4), own(Family::V6), vec![ex::go_to("drop")]]
+    vec![own(Family::V4), own(Family::V6), vec![go_to(Refusal::Address)]]
 }
 
 fn answers() -> Vec<Expression> {
@@ -256,6 +292,7 @@ mod tests {
             pool_v4: "10.9.0.0/16".parse().expect("a net"),
             pool_v6: Some("fd00::/64".parse().expect("a net")),
             open: open.iter().map(|text| text.parse().expect("a net")).collect(),
+            connections: 100,
         }
     }
 
@@ -280,6 +317,6 @@ mod tests {
     #[test]
     fn the_rules_do_not_grow_with_sandboxes() {
         let ruleset = sandboxes(&[]).ruleset();
-        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 44);
+        assert_eq!(ruleset.chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 65);
     }
 }

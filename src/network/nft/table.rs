@@ -1,12 +1,17 @@
 //! The table in the kernel: made or found, read back, and its elements.
 
+use std::collections::HashSet;
+
 use nix::errno::Errno;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::bound::{self, CONNECTIONS, PACE};
 use super::element::{Element, Member, key, link_of, read};
 use super::expression;
+use super::refusal::{self, REASONS};
 use super::ruleset::{self, Chain, REFUSED, Ruleset, Sandboxes, Set, destinations, sources};
+use crate::model::Refusal;
 use crate::network::netlink::{
     APPEND, Attributes, CREATE, Message, NetlinkError, Protocol, attributes, dump, transact,
 };
@@ -58,12 +63,17 @@ impl Table {
         Ok((table, is_new))
     }
 
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Puts the rules in place where they are not as they should be; true if they were not.
     pub fn restore(&self, sandboxes: &Sandboxes) -> Result<bool, CannotFilter> {
         let ruleset = sandboxes.ruleset();
         let seal = seal(&ruleset);
         let wanted = count(&ruleset);
-        if self.seal()?.as_deref() == Some(&seal[..]) && self.rules()? == wanted {
+        if self.seal()?.as_deref() == Some(&seal[..]) && self.rules()? == wanted && self.has_ranges(&ruleset)? {
             return Ok(false);
         }
         transact(Protocol::Netfilter, &batch(self.install(&ruleset, &seal)))?;
@@ -119,6 +129,17 @@ impl Table {
         }
     }
 
+    /// Whether nobody has taken a range out of the sets that do not change.
+    fn has_ranges(&self, ruleset: &Ruleset) -> Result<bool, NetlinkError> {
+        for set in &ruleset.sets {
+            let wanted = set.borders.as_ref().map_or(0, Vec::len);
+            if wanted > 0 && self.list(&set.name)?.len() != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Makes the table, throws it away, and makes it anew: so the one that was there before is gone in the same moment.
     fn install(&self, ruleset: &Ruleset, seal: &[u8]) -> Vec<Message> {
         let mut all = vec![
@@ -150,7 +171,12 @@ impl Table {
     }
 
     fn set(&self, set: &Set, number: u32) -> Message {
-        let flags = if set.borders.is_some() { INTERVAL } else { DYNAMIC };
+        let flags = match set.name.as_str() {
+            _ if set.borders.is_some() => INTERVAL,
+            // Of a dynamic set the kernel takes elements away that have no connections.
+            CONNECTIONS => 0,
+            _ => DYNAMIC,
+        };
         let mut made = Attributes::new()
             .text(1, &self.name)
             .text(2, &set.name)
@@ -159,8 +185,8 @@ impl Table {
             .number(4, 41)
             .number(5, set.key_length)
             .number(10, number);
-        if set.borders.is_none() {
-            made = made.nest(17, &expression::counter().encode());
+        if let Some(attached) = &set.attached {
+            made = made.nest(17, &attached.encode());
         }
         message(&format!("NFT_MSG_NEWSET({})", set.name), NEWSET, CREATE, &made)
     }
@@ -184,6 +210,10 @@ impl Table {
     pub(super) fn elements(&self, kind: u16, members: &[Member]) -> Vec<Message> {
         let by_link = members.iter().map(|member| (member.link.to_ne_bytes().to_vec(), false)).collect::<Vec<_>>();
         let mut all = self.element_messages(kind, REFUSED, &by_link);
+        all.extend(self.element_messages(kind, PACE, &by_link));
+        all.extend(self.bounds(kind, members));
+        let reasons = members.iter().flat_map(|member| Refusal::ALL.map(|reason| refusal::key(member.link, reason)));
+        all.extend(self.element_messages(kind, REASONS, &reasons.map(|key| (key, false)).collect::<Vec<_>>()));
         for family in Family::BOTH {
             let own = |member: &Member| {
                 let of_family = member.addresses.iter().filter(|address| Family::of(**address) == family);
@@ -198,7 +228,6 @@ impl Table {
     }
 
     fn element_messages(&self, kind: u16, set: &str, keys: &[(Vec<u8>, bool)]) -> Vec<Message> {
-        let flags = if kind == NEWSETELEM { CREATE } else { 0 };
         let encode = |list: Attributes, (key, ends): &(Vec<u8>, bool)| {
             let mut element = Attributes::new().nest(1, &Attributes::new().bytes(1, key));
             if *ends {
@@ -206,15 +235,64 @@ impl Table {
             }
             list.nest(1, &element)
         };
-        let one = |keys: &[(Vec<u8>, bool)]| {
-            let list = keys.iter().fold(Attributes::new(), encode);
-            let which = Attributes::new().text(1, &self.name).text(2, set).nest(3, &list);
-            message(&format!("element of {set}"), kind, flags, &which)
-        };
+        let one = |keys: &[(Vec<u8>, bool)]| self.element_list(kind, set, &keys.iter().fold(Attributes::new(), encode));
         keys.chunks(ELEMENTS).map(one).collect()
     }
 
-    fn list(&self, set: &str) -> Result<Vec<Element>, NetlinkError> {
+    fn element_list(&self, kind: u16, set: &str, list: &Attributes) -> Message {
+        let flags = if kind == NEWSETELEM { CREATE } else { 0 };
+        let which = Attributes::new().text(1, &self.name).text(2, set).nest(3, list);
+        message(&format!("element of {set}"), kind, flags, &which)
+    }
+
+    /// The elements of the bound on connections.
+    fn bounds(&self, kind: u16, members: &[Member]) -> Vec<Message> {
+        let encode = |list: Attributes, member: &Member| {
+            let mut element = Attributes::new().nest(1, &Attributes::new().bytes(1, &member.link.to_ne_bytes()));
+            if kind == NEWSETELEM {
+                element = element.nest(7, &bound::more_than(member.connections).encode());
+            }
+            list.nest(1, &element)
+        };
+        let one =
+            |members: &[Member]| self.element_list(kind, CONNECTIONS, &members.iter().fold(Attributes::new(), encode));
+        members.chunks(ELEMENTS).map(one).collect()
+    }
+
+    /// Gives a sandbox the bound on its connections that it has now. What it has open is counted from here on.
+    pub fn rebind(&self, member: &Member) -> Result<(), NetlinkError> {
+        let member = std::slice::from_ref(member);
+        let kinds = [NEWSETELEM, DELSETELEM, NEWSETELEM];
+        transact(Protocol::Netfilter, &batch(kinds.into_iter().flat_map(|kind| self.bounds(kind, member)).collect()))
+    }
+
+    /// Asks for these elements of a set.
+    pub(super) fn asking(&self, set: &str, keys: &[Vec<u8>]) -> Vec<Message> {
+        self.element_messages(GETSETELEM, set, &keys.iter().map(|key| (key.clone(), false)).collect::<Vec<_>>())
+    }
+
+    /// Takes every element of a set away.
+    pub(super) fn emptying(&self, set: &str) -> Message {
+        let which = Attributes::new().text(1, &self.name).text(2, set);
+        message(&format!("elements of {set}"), DELSETELEM, 0, &which)
+    }
+
+    pub(super) fn ranges(&self, set: &str, borders: &[(Vec<u8>, bool)]) -> Vec<Message> {
+        self.element_messages(NEWSETELEM, set, borders)
+    }
+
+    /// The interfaces that have every element that comes with an interface.
+    pub fn whole(&self) -> Result<HashSet<u32>, NetlinkError> {
+        let [family, _] = Family::BOTH;
+        let mut whole: Option<HashSet<u32>> = None;
+        for set in [ruleset::sources(family), REFUSED, PACE, CONNECTIONS] {
+            let links: HashSet<u32> = self.list(set)?.iter().filter_map(|element| link_of(&element.key)).collect();
+            whole = Some(whole.map_or(links.clone(), |before| &before & &links));
+        }
+        Ok(whole.unwrap_or_default())
+    }
+
+    pub(super) fn list(&self, set: &str) -> Result<Vec<Element>, NetlinkError> {
         let which = Attributes::new().text(1, &self.name).text(2, set);
         let bodies = dump(Protocol::Netfilter, &message("NFT_MSG_GETSETELEM", GETSETELEM, 0, &which))?;
         Ok(bodies.iter().flat_map(|body| read(body)).collect())
@@ -238,9 +316,10 @@ impl Table {
     }
 }
 
-fn all_sets() -> [&'static str; 5] {
+fn all_sets() -> impl Iterator<Item = &'static str> {
     let [v4, v6] = Family::BOTH;
-    [ruleset::sources(v4), ruleset::sources(v6), destinations(v4), destinations(v6), REFUSED]
+    let members = [ruleset::sources(v4), ruleset::sources(v6), destinations(v4), destinations(v6)];
+    members.into_iter().chain([REFUSED, REASONS, PACE, CONNECTIONS])
 }
 
 fn count(ruleset: &Ruleset) -> usize {

@@ -21,6 +21,7 @@ pub fn read(layout: &Layout, below: &Path) -> Usage {
         pids: pids(layout, below),
         io: io(layout, below),
         disk: None,
+        network: None,
         host: host(),
         boot_nanos: sys::boot_nanos(),
     }

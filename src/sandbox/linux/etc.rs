@@ -1,4 +1,5 @@
-//! Writing the sandbox's name and resolver into its root, before anything runs in it.
+//! Writing the sandbox's name and resolver into its root, before anything runs in it, where the image's `/etc` is such that
+//! they cannot be a layer of it.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,8 +27,9 @@ pub fn write(root: &OwnedFd, owner: u32, files: &[(&str, String)]) -> sys::Resul
             sys::told(fchown(&file, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner))), || {
                 format!("fchown(/etc/{name}, {owner})")
             })?;
-            // Whatever the daemon's own umask is: every user of the sandbox looks up names.
-            sys::told(fchmod(&file, Mode::from_bits_truncate(0o644)), || format!("fchmod(/etc/{name}, 0644)"))?;
+            // The daemon's own umask leaves nothing to others.
+            let open = fchmod(&file, Mode::from_bits_truncate(0o644));
+            sys::told(open, || format!("fchmod(/etc/{name}, 0644)"))?;
             sys::told(File::from(file).write_all(text.as_bytes()), || format!("write(/etc/{name})"))?;
         }
     }

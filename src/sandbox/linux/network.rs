@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{LinuxError, failed};
-use crate::model::{NetworkMode, NetworkPolicy, Reason, SandboxId, with_causes};
+use crate::model::{NetworkMode, NetworkPolicy, NetworkUsage, Reason, SandboxId, SandboxSpec, with_causes};
 use crate::network::{Addresses, Bridge, NetworkConfig, Resolver, files};
+use crate::runtime::about::Files;
 use crate::runtime::slots::{Slot, Wire};
 use crate::sandbox::host::HostError;
 
@@ -28,12 +29,8 @@ impl Network {
         Ok(Self { bridge: Some(bridge), _resolver: Some(resolver) })
     }
 
-    /// What the sandbox is to find in its `/etc` by these names. Nothing where there is no network at all: to write into
-    /// a directory of the image takes a sixth of a create.
-    pub fn files(&self, id: &SandboxId) -> Vec<(&'static str, String)> {
-        if self.bridge.is_none() {
-            return Vec::new();
-        }
+    /// What the sandbox is to find in its `/etc` by these names.
+    pub fn files(&self, id: &SandboxId) -> Files {
         let (name, addresses) = (id.short(), self.addresses(id));
         let own: Vec<IpAddr> = addresses.into_iter().flat_map(Addresses::each).collect();
         // One is enough, and every resolver library speaks IPv4.
@@ -51,8 +48,24 @@ impl Network {
     }
 
     /// Gives the sandbox what it asks for, where that differs from what its place has.
-    pub fn settle(&self, slot: &Slot, asked: Option<NetworkMode>) -> Result<(), HostError> {
-        match (asked.unwrap_or(self.standard()), &self.bridge) {
+    pub fn settle(&self, slot: &Slot, spec: &SandboxSpec) -> Result<(), HostError> {
+        let mode = spec.network.unwrap_or(self.standard());
+        self.settle_mode(slot, mode)?;
+        match &self.bridge {
+            Some(bridge) if mode == NetworkMode::Bridge => {
+                let agreed = bridge.agree(&slot.id, &spec.network_terms, slot.network.as_fd());
+                agreed.map_err(|error| failed(Reason::StartFailed, &error))
+            }
+            _ if !spec.network_terms.is_empty() => Err(HostError {
+                reason: Reason::StartFailed,
+                message: "bound the network of a sandbox that has none".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn settle_mode(&self, slot: &Slot, mode: NetworkMode) -> Result<(), HostError> {
+        match (mode, &self.bridge) {
             (NetworkMode::Bridge, None) => Err(HostError {
                 reason: Reason::StartFailed,
                 message: "give the sandbox a network: this daemon has none (network.mode = \"none\")".to_owned(),
@@ -79,6 +92,11 @@ impl Network {
         self.bridge.as_ref()?.addresses(id)
     }
 
+    /// What went over its interface. Blocks for the tenth of a millisecond that the kernel needs.
+    pub fn traffic(&self, id: &SandboxId) -> Option<NetworkUsage> {
+        self.bridge.as_ref()?.traffic(id)
+    }
+
     pub fn list(&self) -> Vec<SandboxId> {
         self.bridge.as_ref().map(Bridge::list).unwrap_or_default()
     }
@@ -88,6 +106,10 @@ impl Wire for Network {
     fn attach(&self, id: &SandboxId, namespace: BorrowedFd<'_>) -> Result<(), String> {
         let attached = self.bridge.as_ref().map_or(Ok(()), |bridge| bridge.attach(id, namespace).map(drop));
         attached.map_err(|error| with_causes(&error))
+    }
+
+    fn files(&self, id: &SandboxId) -> Files {
+        Network::files(self, id)
     }
 
     fn detach(&self, id: &SandboxId) {

@@ -15,7 +15,7 @@ use crate::proto::{self, Command};
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::launcher::{Holding, LauncherError};
 use crate::runtime::plan::{self, ImageDefaults};
-use crate::runtime::root::{Way, mount_root};
+use crate::runtime::root::{Told, Way, mount_root};
 use crate::runtime::slots::{Slots, Wire};
 use crate::sandbox::host::{HostError, IdBase};
 use crate::sys;
@@ -33,7 +33,7 @@ pub struct Born {
 /// half-way is removed by `remove` like everything else.
 pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec) -> Result<Born, HostError> {
     let reserved = inner.reserved().remove(&base);
-    let slot = match reserved {
+    let mut slot = match reserved {
         Some(slot) => slot,
         // It was recorded by an earlier daemon, whose slots are gone.
         None => inner.slots.take_with(id, base).map_err(|error| failed(Reason::StartFailed, &error))?,
@@ -43,19 +43,22 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
         Some(fetched) => fetched,
         None => inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?,
     };
-    inner.network.settle(&slot, spec.network)?;
+    inner.network.settle(&slot, spec)?;
     if spec.policy.is_some() {
         // Before anything of the user's runs.
         inner.network.govern(id, spec.policy.as_ref())?;
     }
+    slot.about.say(inner.network.files(id)).map_err(|error| failed(Reason::StartFailed, &error))?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let limits = inner.config.limits(&spec.limits);
     let (writable, note) = layer::make(inner, id, &dir, base, &limits)?;
     let logs = dirs::make_logs(&dir).map_err(file_failed)?;
     let layers: Vec<String> = image.layers.iter().map(|layer| layer.dir.clone()).collect();
     let root = mount_root(inner.way, &inner.config.run_dir, &slot, &layers, &writable);
-    let root = root.map_err(|error| failed(Reason::StartFailed, &error))?;
-    etc::write(&root, base, &inner.network.files(id)).map_err(|error| failed(Reason::StartFailed, &error))?;
+    let (root, told) = root.map_err(|error| failed(Reason::StartFailed, &error))?;
+    if told == Told::Nothing {
+        etc::write(&root, base, slot.about.files()).map_err(|error| failed(Reason::StartFailed, &error))?;
+    }
     let mut notes = inner.cgroups.limit(id, &limits).map_err(cgroup_failed)?;
     notes.extend(note);
     let start_ticks = proof::start_ticks(slot.holding.pid).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::layer;
 use super::proof::Proof;
 use super::{Inner, LinuxHost};
-use crate::model::{DiskUsage, NetworkPolicy, SandboxId, SandboxSpec, Usage};
+use crate::model::{DiskUsage, NetworkPolicy, NetworkUsage, SandboxId, SandboxSpec, Traffic, Usage};
 use crate::sandbox::host::{HostError, IdBase};
 
 /// The first who asks waits this long for the disk to be counted; what takes longer is told the next time.
@@ -15,7 +15,9 @@ const FIRST_COUNT: Duration = Duration::from_millis(100);
 impl LinuxHost {
     pub(super) async fn usage_of(&self, id: &SandboxId) -> Result<Usage, HostError> {
         let own_id = id.clone();
-        let mut usage = self.blocking(move |inner| Ok(inner.cgroups.usage(&own_id))).await?;
+        let read =
+            move |inner: &Inner| Usage { network: inner.network.traffic(&own_id), ..inner.cgroups.usage(&own_id) };
+        let mut usage = self.blocking(move |inner| Ok(read(inner))).await?;
         usage.disk = match layer::usage(&self.inner, id) {
             Some(bounded) => Some(bounded),
             None => self.disk_of(id).await,
@@ -66,6 +68,7 @@ impl LinuxHost {
             ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
             ("Network", self.network_line(id)),
             ("Network policy", policy_line(spec)),
+            ("Network use", self.traffic_line(id)),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
         ];
         lines.retain(|(_, value)| !value.is_empty());
@@ -80,6 +83,17 @@ impl LinuxHost {
     fn network_line(&self, id: &SandboxId) -> String {
         let Some(addresses) = self.inner.network.addresses(id) else { return "loopback only".to_owned() };
         addresses.each().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn traffic_line(&self, id: &SandboxId) -> String {
+        let Some(usage) = self.inner.network.traffic(id) else { return String::new() };
+        let words =
+            |what: &str, traffic: Traffic| format!("{what} {} bytes in {} packets", traffic.bytes, traffic.packets);
+        let reasons = usage.refusals().filter(|(_, packets)| *packets > 0);
+        let reasons: Vec<String> = reasons.map(|(reason, packets)| format!("{} {packets}", reason.as_str())).collect();
+        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let NetworkUsage { sent, received, refused, .. } = usage;
+        format!("{}, {}, {}{reasons}", words("sent", sent), words("received", received), words("refused", refused))
     }
 }
 

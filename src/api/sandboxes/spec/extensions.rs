@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
-use crate::model::{Interaction, NetworkMode};
+use crate::model::Interaction;
 
 const ECHOED_PREFIX: &str = "opensandbox.extensions.";
 const RENEW: &str = "access.renew.extend.seconds";
-/// Our own: `none` or `bridge`.
-const NETWORK: &str = "bivouac.network";
 /// Our own: `true`, the entrypoint has a pipe as its input.
 const STDIN: &str = "bivouac.stdin";
 /// Our own: `true`, or `COLUMNSxROWS`: the entrypoint has a terminal.
@@ -37,13 +35,6 @@ pub fn read(body: &Fields<'_>) -> Result<BTreeMap<String, String>, ApiError> {
     }
     let echoed = |name: &str| name.starts_with(ECHOED_PREFIX) || [STDIN, TERMINAL, CWD].contains(&name);
     Ok(extensions.into_iter().filter(|(name, _)| echoed(name)).collect())
-}
-
-/// What the sandbox is to have of a network.
-pub fn network(body: &Fields<'_>) -> Result<Option<NetworkMode>, ApiError> {
-    let extensions = body.text_map("extensions")?.unwrap_or_default();
-    let mode = extensions.get(NETWORK).map(|text| text.trim().parse::<NetworkMode>());
-    mode.transpose().map_err(|error| ApiError::invalid(format!("Invalid extensions[{NETWORK:?}]: {error}.")))
 }
 
 /// What clients can give to the entrypoint while it runs.

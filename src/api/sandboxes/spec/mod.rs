@@ -9,6 +9,7 @@ mod extensions;
 mod fetch;
 pub mod labels;
 mod limits;
+mod network;
 mod platform;
 mod policy;
 mod source;
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::model::{Limits, NetworkMode, SandboxSpec};
+use crate::model::{Limits, NetworkBounds, NetworkMode, SandboxSpec};
 use crate::sandbox::Fetch;
 
 /// What the checks must know of the server and the moment.
@@ -34,6 +35,7 @@ pub struct Rules {
     pub max_limits: Limits,
     /// What a sandbox has of a network that does not ask.
     pub network: NetworkMode,
+    pub network_bounds: NetworkBounds,
     /// The architecture of this host in the words of OCI (`amd64`).
     pub arch: &'static str,
     pub now: DateTime<Utc>,
@@ -47,12 +49,13 @@ pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
     let entrypoint = entrypoint::read(&body)?;
     let timeout = timeout::read(&body, rules)?;
     let env = env::read(&body)?;
-    let (network, policy) = policy::read(&body, extensions::network(&body)?, rules)?;
+    let (network, policy) = policy::read(&body, network::mode(&body)?, rules)?;
     let spec = SandboxSpec {
         limits: limits::read(&body, &rules.max_limits)?,
         metadata: labels::read(&body)?,
         platform: platform::read(&body, rules.arch)?,
         network,
+        network_terms: network::terms(&body, &rules.network_bounds)?,
         policy,
         interaction: extensions::interaction(&body)?,
         cwd: extensions::cwd(&body)?,

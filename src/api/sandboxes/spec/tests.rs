@@ -14,6 +14,7 @@ fn rules() -> Rules {
         max_timeout: Some(86_400),
         max_limits: Limits::default(),
         network: NetworkMode::Bridge,
+        network_bounds: NetworkBounds { connections: Some(1000), bandwidth: None },
         arch: "amd64",
         now,
     }
@@ -411,4 +412,23 @@ fn a_policy_comes_with_a_network() {
         PARAMETER,
         "networkPolicy.egress[0].target \"a b\" is no domain",
     );
+}
+
+#[test]
+fn a_network_is_asked_for_within_what_the_server_allows() {
+    let asked = |name: &str, value: &str| json!({ "extensions": { name: value } });
+    let terms = |name, value| accepted(asked(name, value)).network_terms;
+    assert!(terms("bivouac.network", "bridge").is_empty());
+    assert_eq!(terms("bivouac.network.connections", " 1000 ").connections, Some(1000));
+    assert_eq!(terms("bivouac.network.bandwidth", "10Mi").bandwidth, Some(10 << 20));
+    for (name, value, message) in [
+        ("bivouac.network", "wifi", "it must be none or bridge"),
+        ("bivouac.network.connections", "1001", "is 1001 and this server allows at most 1000"),
+        ("bivouac.network.connections", "0", "must be a whole number above 0"),
+        ("bivouac.network.connections", "-1", "must be a whole number above 0"),
+        ("bivouac.network.bandwidth", "1", "must be bytes a second"),
+        ("bivouac.network.bandwidth", "fast", "must be bytes a second"),
+    ] {
+        refuses(asked(name, value), PARAMETER, message);
+    }
 }

@@ -1,0 +1,49 @@
+//! What a sandbox is to have of a network: `extensions` of ours.
+
+use crate::api::error::ApiError;
+use crate::api::fields::{Fields, shown};
+use crate::model::{LEAST_BANDWIDTH, NetworkBounds, NetworkMode, NetworkTerms, parse_memory};
+
+/// `none` or `bridge`.
+const MODE: &str = "bivouac.network";
+/// Connections at once.
+const CONNECTIONS: &str = "bivouac.network.connections";
+/// Bytes a second that it sends, as a quantity: `10Mi`.
+const BANDWIDTH: &str = "bivouac.network.bandwidth";
+
+pub fn mode(body: &Fields<'_>) -> Result<Option<NetworkMode>, ApiError> {
+    let mode = given(body, MODE)?.map(|text| text.parse::<NetworkMode>());
+    mode.transpose().map_err(|error| refused(MODE, &error.to_string()))
+}
+
+/// What it asks for beside the mode, of what the operator allows.
+pub fn terms(body: &Fields<'_>, most: &NetworkBounds) -> Result<NetworkTerms, ApiError> {
+    let connections = given(body, CONNECTIONS)?.map(|text| match text.parse::<u32>() {
+        Ok(0) | Err(_) => Err(refused(CONNECTIONS, &format!("must be a whole number above 0, got {}", shown(&text)))),
+        Ok(asked) => at_most(CONNECTIONS, asked, most.connections),
+    });
+    let bandwidth = given(body, BANDWIDTH)?.map(|text| match parse_memory(&text) {
+        Ok(asked) if asked >= LEAST_BANDWIDTH => at_most(BANDWIDTH, asked, most.bandwidth),
+        _ => Err(refused(
+            BANDWIDTH,
+            &format!("must be bytes a second, as 10Mi, and at least {LEAST_BANDWIDTH}, got {}", shown(&text)),
+        )),
+    });
+    Ok(NetworkTerms { connections: connections.transpose()?, bandwidth: bandwidth.transpose()? })
+}
+
+fn given(body: &Fields<'_>, name: &str) -> Result<Option<String>, ApiError> {
+    let mut extensions = body.text_map("extensions")?.unwrap_or_default();
+    Ok(extensions.remove(name).map(|text| text.trim().to_owned()))
+}
+
+fn at_most<T: PartialOrd + std::fmt::Display>(name: &str, asked: T, most: Option<T>) -> Result<T, ApiError> {
+    match most {
+        Some(most) if asked > most => Err(refused(name, &format!("is {asked} and this server allows at most {most}"))),
+        _ => Ok(asked),
+    }
+}
+
+fn refused(name: &str, why: &str) -> ApiError {
+    ApiError::invalid(format!("Invalid extensions[{name:?}]: {why}."))
+}

@@ -1,0 +1,63 @@
+//! What a link says of itself: whose it is, and what was agreed for it. A later daemon reads it there.
+
+use std::net::Ipv4Addr;
+
+use crate::model::{NetworkTerms, SandboxId};
+
+const FIRST: &str = "bivouac";
+
+/// At most 255 bytes (`IFALIASZ`).
+#[must_use]
+pub fn write(id: &SandboxId, address: Ipv4Addr, terms: &NetworkTerms) -> String {
+    let NetworkTerms { connections, bandwidth } = terms;
+    let mut text = format!("{FIRST} {id} {address}");
+    let terms =
+        [connections.map(|most| format!(" connections={most}")), bandwidth.map(|most| format!(" bandwidth={most}"))];
+    terms.into_iter().flatten().for_each(|term| text.push_str(&term));
+    text
+}
+
+/// `None` when it is not one of these. A term that this version does not know is none of its business.
+#[must_use]
+pub fn read(text: &str) -> Option<(SandboxId, Ipv4Addr, NetworkTerms)> {
+    let mut words = text.split(' ');
+    if words.next() != Some(FIRST) {
+        return None;
+    }
+    let (id, address) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let mut terms = NetworkTerms::default();
+    for (name, value) in words.filter_map(|word| word.split_once('=')) {
+        match name {
+            "connections" => terms.connections = Some(value.parse().ok()?),
+            "bandwidth" => terms.bandwidth = Some(value.parse().ok()?),
+            _ => {}
+        }
+    }
+    Some((id, address, terms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let id = SandboxId::random();
+        let address = Ipv4Addr::new(10, 9, 0, 2);
+        for terms in [
+            NetworkTerms::default(),
+            NetworkTerms { connections: Some(u32::MAX), bandwidth: Some(u64::MAX) },
+            NetworkTerms { bandwidth: Some(1), ..NetworkTerms::default() },
+        ] {
+            let text = write(&id, address, &terms);
+            assert!(text.len() < 256);
+            assert_eq!(read(&text), Some((id.clone(), address, terms)));
+        }
+        // Of a version before, and of one to come.
+        assert!(read(&format!("bivouac {id} 10.9.0.2")).is_some_and(|(_, _, terms)| terms.is_empty()));
+        assert!(read(&format!("bivouac {id} 10.9.0.2 colour=red word")).is_some());
+        for bad in ["", "bivouac", "bivouac x 10.9.0.2", "other", &format!("bivouac {id} 10.9.0.2 connections=x")] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}
