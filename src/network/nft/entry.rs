@@ -10,10 +10,11 @@ use super::{Member, expression};
 use crate::network::netlink::{Attributes, CREATE, Message, NetlinkError, Protocol, attributes, dump, transact};
 use crate::network::range::{self, Family, Range};
 
-/// `NFT_SET_INTERVAL`, `NFT_SET_TIMEOUT`, `NFT_SET_CONCAT`
+/// `NFT_SET_INTERVAL`, `NFT_SET_TIMEOUT`
 const INTERVAL: u32 = 0x4;
 const TIMEOUT: u32 = 0x10;
-const CONCATENATED: u32 = 0x80;
+/// `NFT_SET_ELEM_INTERVAL_END`
+const END: u32 = 1;
 /// The longest text that `nft` shows beside an element.
 const COMMENT: usize = 128;
 /// Elements of one request: each is answered with one message, and a socket takes so many.
@@ -24,11 +25,21 @@ const AT_ONCE: usize = 64;
 pub struct Entry {
     pub set: &'static str,
     key: Vec<u8>,
-    /// The last key of a range.
+    /// The first key after a range.
     end: Option<Vec<u8>>,
     pub life: Option<Duration>,
     /// Kept beside the element, and shown by `nft`.
     pub comment: Option<String>,
+}
+
+/// How much of an element a request says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    /// Its keys.
+    Bare,
+    /// Its first key.
+    Asked,
 }
 
 impl Entry {
@@ -59,7 +70,7 @@ impl Entry {
     #[must_use]
     pub fn range(set: &'static str, link: u32, family: Family, range: Range) -> Self {
         let key = |number| [&link.to_ne_bytes()[..], &range::bytes(family, number)].concat();
-        let (key, end) = (key(range.first), Some(key(range.last)));
+        let (key, end) = (key(range.first), Some(after(key(range.last))));
         Self { set, key, end, life: None, comment: None }
     }
 
@@ -81,32 +92,71 @@ impl Entry {
         v4.or_else(|| <[u8; 16]>::try_from(rest).ok().map(IpAddr::from))
     }
 
-    fn encode(&self, told: bool) -> Attributes {
-        let data = |bytes: &[u8]| Attributes::new().bytes(1, bytes);
-        let mut element = Attributes::new().nest(1, &data(&self.key));
-        if let Some(end) = &self.end {
-            element = element.nest(10, &data(end));
+    /// Appends the element, or, for a range, its first key and the one after it.
+    fn put(&self, list: Attributes, form: Form) -> Attributes {
+        let list = list.nest(1, &self.encode(form));
+        match &self.end {
+            Some(end) if form != Form::Asked => list.nest(1, &key_of(end).number(3, END)),
+            _ => list,
         }
-        if let Some(life) = self.life.filter(|_| told) {
+    }
+
+    fn encode(&self, form: Form) -> Attributes {
+        let mut element = key_of(&self.key);
+        if let Some(life) = self.life.filter(|_| form == Form::Whole) {
             let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
             element = element.bytes(4, &millis.to_be_bytes());
         }
-        if let Some(comment) = self.comment.as_ref().filter(|_| told) {
+        if let Some(comment) = self.comment.as_ref().filter(|_| form == Form::Whole) {
             element = element.bytes(6, &as_comment(comment));
         }
         element
     }
 
     fn read(set: &'static str, element: &[u8]) -> Option<Self> {
-        let data = |kind| {
-            let (_, nested) = attributes(element).find(|(found, _)| *found == kind)?;
-            attributes(nested).find(|(found, _)| *found == 1).map(|(_, bytes)| bytes.to_vec())
-        };
         let plain = |kind| attributes(element).find(|(found, _)| *found == kind).map(|(_, value)| value);
+        let (_, key) = attributes(plain(1)?).find(|(found, _)| *found == 1)?;
         let left = plain(5).and_then(|left| left.first_chunk()).map(|left| u64::from_be_bytes(*left));
         let comment = plain(6).and_then(from_comment);
-        Some(Self { set, key: data(1)?, end: data(10), life: left.map(Duration::from_millis), comment })
+        Some(Self { set, key: key.to_vec(), end: None, life: left.map(Duration::from_millis), comment })
     }
+}
+
+fn key_of(key: &[u8]) -> Attributes {
+    Attributes::new().nest(1, &Attributes::new().bytes(1, key))
+}
+
+/// The key that follows in the order of bytes, in which the kernel keeps ranges. Each lies within its interface, so it does not
+/// matter what order these have.
+fn after(mut key: Vec<u8>) -> Vec<u8> {
+    for byte in key.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            break;
+        }
+    }
+    key
+}
+
+/// Ranges from their borders, which come in any order.
+fn paired(set: &'static str, mut borders: Vec<(Vec<u8>, bool)>) -> Vec<Entry> {
+    // Where one range ends and the next begins, the end comes first.
+    borders.sort_unstable_by(|(key, is_end), (other, is_other_end)| key.cmp(other).then(is_other_end.cmp(is_end)));
+    let mut began = None;
+    let pair = |(key, is_end): (Vec<u8>, bool)| {
+        if !is_end {
+            began = Some(key);
+            return None;
+        }
+        began.take().map(|first| Entry { set, key: first, end: Some(key), life: None, comment: None })
+    };
+    borders.into_iter().filter_map(pair).collect()
+}
+
+/// Whether an element of a dump is the end of a range.
+fn is_end(element: &[u8]) -> bool {
+    let flags = attributes(element).find(|(kind, _)| *kind == 3).and_then(|(_, flags)| flags.first_chunk().copied());
+    flags.is_some_and(|flags| u32::from_be_bytes(flags) & END != 0)
 }
 
 /// In the form in which `nft` writes comments: a kind, a length, and a text with a zero byte at its end.
@@ -122,10 +172,13 @@ fn from_comment(bytes: &[u8]) -> Option<String> {
 }
 
 impl PolicySet {
-    /// What a key is made of, for those who print it: an interface, and an address of IPv4 or IPv6.
+    /// What a key is made of, for those who print it: an interface, and an address of IPv4 or IPv6. Ranges of such are bytes for
+    /// `nft`, which knows them only in sets of another make.
     fn key_type(&self) -> u32 {
         const INTERFACE: u32 = 20;
+        const HEX: u32 = 6;
         match self.family {
+            _ if self.kind == Kind::Ranges => HEX,
             None => INTERFACE,
             Some(Family::V4) => INTERFACE << 6 | 7,
             Some(Family::V6) => INTERFACE << 6 | 8,
@@ -136,7 +189,7 @@ impl PolicySet {
         let flags = match self.kind {
             Kind::Single => 0x20,
             Kind::Timed => 0x20 | TIMEOUT,
-            Kind::Ranges => INTERVAL | CONCATENATED,
+            Kind::Ranges => INTERVAL,
         };
         let rest = self.family.map_or(0, |family| family.length() as u32);
         let mut made = Attributes::new()
@@ -146,15 +199,9 @@ impl PolicySet {
             .number(4, self.key_type())
             .number(5, 4 + rest)
             .number(10, number);
-        made = match self.kind {
-            Kind::Single => made.nest(17, &expression::counter().encode()),
-            Kind::Timed => made,
-            Kind::Ranges => {
-                let field = |length| Attributes::new().number(1, length);
-                let fields = Attributes::new().nest(1, &field(4)).nest(1, &field(rest));
-                made.nest(9, &Attributes::new().nest(2, &fields))
-            }
-        };
+        if self.kind == Kind::Single {
+            made = made.nest(17, &expression::counter().encode());
+        }
         message(&format!("NFT_MSG_NEWSET({})", self.name), NEWSET, CREATE, &made)
     }
 }
@@ -164,12 +211,12 @@ impl Table {
     /// need not be there. Reads back that the new ones are.
     pub fn exchange(&self, remove: &[Entry], add: &[Entry], members: &[Member]) -> Result<(), CannotFilter> {
         // An element that is missing would fail the whole batch, so each is added first.
-        let mut messages = self.entries(NEWSETELEM, remove, false);
-        messages.extend(self.entries(DELSETELEM, remove, false));
-        messages.extend(self.entries(NEWSETELEM, add, true));
+        let mut messages = self.entries(NEWSETELEM, remove, Form::Bare);
+        messages.extend(self.entries(DELSETELEM, remove, Form::Bare));
+        messages.extend(self.entries(NEWSETELEM, add, Form::Whole));
         messages.extend(self.elements(NEWSETELEM, members));
         transact(Protocol::Netfilter, &batch(messages))?;
-        for asked in self.entries(GETSETELEM, add, false) {
+        for asked in self.entries(GETSETELEM, add, Form::Asked) {
             self.expect(asked)?;
         }
         members.iter().try_for_each(|member| self.check(member))
@@ -179,9 +226,9 @@ impl Table {
     pub fn give_up(&self, member: &Member, entries: &[Entry]) -> Result<(), NetlinkError> {
         let members = std::slice::from_ref(member);
         let mut messages = self.elements(NEWSETELEM, members);
-        messages.extend(self.entries(NEWSETELEM, entries, false));
+        messages.extend(self.entries(NEWSETELEM, entries, Form::Bare));
         messages.extend(self.elements(DELSETELEM, members));
-        messages.extend(self.entries(DELSETELEM, entries, false));
+        messages.extend(self.entries(DELSETELEM, entries, Form::Bare));
         transact(Protocol::Netfilter, &batch(messages))
     }
 
@@ -191,23 +238,24 @@ impl Table {
         for set in policy_sets() {
             let which = Attributes::new().text(1, &self.name).text(2, set.name);
             let bodies = dump(Protocol::Netfilter, &message("NFT_MSG_GETSETELEM", GETSETELEM, 0, &which))?;
-            for body in &bodies {
-                let list = body.get(4..).unwrap_or_default();
-                let lists = attributes(list).filter(|(kind, _)| *kind == 3);
-                let elements = lists.flat_map(|(_, list)| attributes(list));
-                all.extend(elements.filter_map(|(_, element)| Entry::read(set.name, element)));
+            let lists = bodies.iter().flat_map(|body| attributes(body.get(4..).unwrap_or_default()));
+            let elements = lists.filter(|(kind, _)| *kind == 3).flat_map(|(_, list)| attributes(list));
+            let read = elements.filter_map(|(_, element)| Some((Entry::read(set.name, element)?, is_end(element))));
+            match set.kind {
+                Kind::Ranges => all.extend(paired(set.name, read.map(|(entry, is_end)| (entry.key, is_end)).collect())),
+                Kind::Single | Kind::Timed => all.extend(read.map(|(entry, _)| entry)),
             }
         }
         Ok(all)
     }
 
-    fn entries(&self, kind: u16, entries: &[Entry], told: bool) -> Vec<Message> {
+    fn entries(&self, kind: u16, entries: &[Entry], form: Form) -> Vec<Message> {
         let flags = if kind == NEWSETELEM { CREATE } else { 0 };
         let of_one_set = entries.chunk_by(|one, other| one.set == other.set);
         let parts = of_one_set.flat_map(|entries| entries.chunks(AT_ONCE));
         let one = |entries: &[Entry]| {
             let set = entries.first().map_or("", |entry| entry.set);
-            let list = entries.iter().fold(Attributes::new(), |list, entry| list.nest(1, &entry.encode(told)));
+            let list = entries.iter().fold(Attributes::new(), |list, entry| entry.put(list, form));
             let which = Attributes::new().text(1, &self.name).text(2, set).nest(3, &list);
             message(&format!("element of {set}"), kind, flags, &which)
         };
@@ -233,13 +281,25 @@ mod tests {
     fn an_element_comes_out_as_it_went_in() {
         let address = "2001:db8::1".parse().expect("an address");
         let learned = Entry::learned(7, address, Duration::from_secs(60), "example.com");
-        let told = learned.encode(true);
+        let told = learned.encode(Form::Whole);
         let read = Entry::read(learned.set, told.as_bytes()).expect("an element");
         // The kernel tells what is left, and not what it was given.
         assert_eq!(Entry { life: learned.life, ..read.clone() }, learned);
         assert_eq!((read.link(), read.address(), read.life), (Some(7), Some(address), None));
-        let range = Entry::range("denied4", 7, Family::V4, Range { first: 1, last: 9 });
-        assert_eq!(Entry::read("denied4", range.encode(true).as_bytes()), Some(range));
+    }
+
+    #[test]
+    fn ranges_come_out_of_their_borders() {
+        let range = |link, first, last| Entry::range("denied4", link, Family::V4, Range { first, last });
+        let mut all = vec![range(7, 1, 9), range(7, 10, 10), range(7, 20, u32::MAX.into()), range(1 << 24, 0, 5)];
+        all.sort();
+        let borders = |entry: &Entry| [(entry.key.clone(), false), (entry.end.clone().expect("an end"), true)];
+        let mut mixed: Vec<_> = all.iter().flat_map(borders).collect();
+        mixed.reverse();
+        let mut found = paired("denied4", mixed);
+        found.sort();
+        assert_eq!(found, all);
+        assert_eq!(paired("denied4", vec![(vec![1], true), (vec![2], false)]), []);
     }
 
     /// In a network namespace of its own.
