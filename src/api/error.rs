@@ -5,10 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::egress::too_large;
 use super::time;
 use crate::image::{ImageError, RegistryFailure};
-use crate::model::{Reason, with_causes};
+use crate::model::{PolicyTooLarge, Reason, with_causes};
 use crate::sandbox::{Denial, HostError};
 
 /// An answer `{"code","message"}`. The message says what is wrong and what to do about it.
@@ -96,6 +95,12 @@ impl ApiError {
                 "Sandbox has no network, so there is nothing that a policy could let it reach. Only a new sandbox can have one."
                     .to_owned(),
             ),
+            Denial::NetworkAway => conflict(
+                "SANDBOX::NO_NETWORK",
+                "This server has no network ([network] mode = \"none\"), and the one that made the sandbox had: what it reaches stays \
+                 as it is, and no name is resolved. Start the server with mode = \"bridge\" and call again."
+                    .to_owned(),
+            ),
             Denial::PolicyTooLarge(problem) => too_large(problem),
             Denial::ImageNotFound { message, .. } => Self::refused("SANDBOX::IMAGE_NOT_FOUND", message),
             Denial::Host(error) => Self::host(error, host_code),
@@ -170,6 +175,17 @@ impl ApiError {
     pub fn message(&self) -> &str {
         &self.message
     }
+}
+
+/// 413 of a policy.
+pub fn too_large(problem: PolicyTooLarge) -> ApiError {
+    let message = format!("{problem}. Put names of one domain under a wildcard, or addresses into a range.");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "SANDBOX::POLICY_TOO_LARGE", uppercased(&message))
+}
+
+fn uppercased(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 impl IntoResponse for ApiError {

@@ -42,6 +42,11 @@ impl<'a> Fields<'a> {
         self.get(field).is_some()
     }
 
+    /// The names of all fields that are not null.
+    pub fn given(&self) -> impl Iterator<Item = &'a str> {
+        self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
+    }
+
     pub fn text(&self, field: &str) -> Result<Option<&'a str>, ApiError> {
         self.typed(field, "a string", Value::as_str)
     }

@@ -21,7 +21,7 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// Time to live, counted from the first moment of running; `None` lives until it is deleted.
     pub timeout: Option<Duration>,
-    /// What it has of a network; `None` is what the operator decided.
+    /// What it has of a network; `None` is what the operator decided, until the sandbox is made.
     pub network: Option<NetworkMode>,
     pub network_terms: NetworkTerms,
     /// What it may reach of it; `None` is all that the operator leaves open.

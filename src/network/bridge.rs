@@ -45,6 +45,8 @@ pub enum BridgeError {
     RateNotKept { wanted: u64, found: Option<u64> },
     #[error("change the network of sandbox {0}: it has none")]
     NoNetwork(SandboxId),
+    #[error("put the policy of the sandbox in force: it has no interface on this host, and reaches nothing")]
+    NoLeg,
     #[error("start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -196,14 +198,21 @@ impl Bridge {
         self.ways.legs().get(id).map(|leg| leg.addresses)
     }
 
-    /// Puts a policy in force for a sandbox, or takes it away. Without an interface, there is nothing to do.
+    /// Puts a policy in force for a sandbox, or takes it away. Without an interface, there is nothing to take away.
     ///
     /// # Errors
-    /// When the kernel refuses; the sandbox reaches nothing then.
+    /// When the kernel refuses, or there is no interface; the sandbox reaches nothing then.
     pub fn govern(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), BridgeError> {
-        let Some(addresses) = self.addresses(id) else { return Ok(()) };
-        let Some(ward) = self.ways.egress.ward(addresses.v4.into()) else { return Ok(()) };
-        Ok(self.ways.egress.govern(&ward, policy)?)
+        match self.addresses(id).and_then(|addresses| self.ways.egress.ward(addresses.v4.into())) {
+            Some(ward) => Ok(self.ways.egress.govern(&ward, policy)?),
+            None => {
+                if policy.is_some() {
+                    Err(BridgeError::NoLeg)
+                } else {
+                    Ok(())
+                }
+            }
+        }
     }
 
     /// What the resolver must know of each sandbox.
@@ -289,7 +298,7 @@ impl Ways {
     }
 
     /// Takes over what an earlier daemon has made, and removes what does not say whose it is. Where the rules had to be made
-    /// anew, nothing passes before it is known what each may reach.
+    /// anew, or a sandbox was shut, nothing passes before it is known what each may reach.
     fn find_again(&self, is_new: bool) -> Result<(), BridgeError> {
         let mut legs = HashMap::new();
         for link in link::of_group(self.filter.group)? {
@@ -301,10 +310,7 @@ impl Ways {
         let links: Vec<u32> = legs.values().map(|leg| leg.link).collect();
         self.table.keep_only(&links)?;
         let members: Vec<Member> = legs.values().map(|leg| self.member(leg)).collect();
-        if !is_new {
-            self.table.add(&members)?;
-        }
-        self.egress.find_again(members, !is_new)?;
+        self.egress.find_again(members, is_new)?;
         *self.legs() = legs;
         Ok(())
     }

@@ -30,14 +30,27 @@ pub fn forget(address: IpAddr) -> Result<(), NetlinkError> {
     Ok(())
 }
 
+/// Forgets the connections of this address to all those that `passes` does not name; those to others go on as they did. Where they
+/// cannot be told apart, all are forgotten: what is allowed is taken up again by the next packet.
+pub fn forget_unless(address: IpAddr, passes: &dyn Fn(IpAddr) -> bool) -> Result<(), NetlinkError> {
+    let cut = reached_by(address).and_then(|reached| {
+        let mut forbidden = reached.into_iter().filter(|to| !passes(*to));
+        forbidden.try_for_each(|to| forget_between(address, to))
+    });
+    cut.or_else(|error| {
+        tracing::warn!(%error, %address, "the connections that a policy forbids could not be found");
+        forget(address)
+    })
+}
+
 /// The addresses to which this one has connections of its own.
-pub fn reached_by(address: IpAddr) -> Result<BTreeSet<IpAddr>, NetlinkError> {
+fn reached_by(address: IpAddr) -> Result<BTreeSet<IpAddr>, NetlinkError> {
     let bodies = dump(Protocol::Netfilter, &about(GET, "IPCTNL_MSG_CT_GET", address, None))?;
     Ok(bodies.iter().filter_map(|body| destination(body)).collect())
 }
 
 /// Forgets every connection that one address began to another.
-pub fn forget_between(address: IpAddr, to: IpAddr) -> Result<(), NetlinkError> {
+fn forget_between(address: IpAddr, to: IpAddr) -> Result<(), NetlinkError> {
     match transact(Protocol::Netfilter, &[about(DELETE, "IPCTNL_MSG_CT_DELETE", address, Some(to))]) {
         // They ended by themselves.
         Err(NetlinkError { errno: Errno::ENOENT, .. }) | Ok(()) => Ok(()),

@@ -51,7 +51,9 @@ async fn record(inner: &Inner, spec: SandboxSpec, fetch: Option<&Fetch>) -> Resu
     Ok((id, inner.driver((facts, state))))
 }
 
-fn facts(inner: &Inner, id: SandboxId, spec: SandboxSpec, base: IdBase, context: Context<'_>) -> Facts {
+fn facts(inner: &Inner, id: SandboxId, mut spec: SandboxSpec, base: IdBase, context: Context<'_>) -> Facts {
+    // A later daemon may give another network to those that do not ask.
+    spec.network = Some(context.config.network(spec.network));
     let boot_id = inner.shared.host.boot_id().to_owned();
     let created_unix_micros = context.now.unix_micros();
     Facts { id, spec, created_unix_micros, base: Some(base), boot_id, proof: None, fetching: None }

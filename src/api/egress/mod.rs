@@ -14,7 +14,7 @@ use axum::routing::get;
 use super::state::ApiState;
 
 pub use control::{change, delete, get as get_policy, replace};
-pub use read::{policy as read_policy, too_large};
+pub use read::policy as read_policy;
 
 /// Everything below `/sandboxes/{id}/proxy/18080`.
 pub fn router() -> Router<ApiState> {

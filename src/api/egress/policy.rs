@@ -11,12 +11,19 @@ use crate::sandbox::{Sandbox, Sandboxes};
 /// The policy in force.
 pub fn show(sandboxes: &Sandboxes, id: &SandboxId) -> Result<PolicyStatusBody, ApiError> {
     let sandbox = sandboxes.get(id).ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
-    if sandboxes.config().network(sandbox.spec.network) == NetworkMode::None {
-        let body = PolicyStatusBody::new(Some(&NetworkPolicy::closed()));
-        let reason = Some("the sandbox has no network".to_owned());
-        return Ok(PolicyStatusBody { enforcement_mode: "none", reason, ..body });
-    }
-    Ok(status(&sandbox))
+    let config = sandboxes.config();
+    let without =
+        |body, reason: &str| PolicyStatusBody { enforcement_mode: "none", reason: Some(reason.to_owned()), ..body };
+    Ok(match config.network(sandbox.spec.network) {
+        NetworkMode::None => {
+            let closed = PolicyStatusBody::new(Some(&NetworkPolicy::closed()));
+            without(closed, "the sandbox has no network")
+        }
+        NetworkMode::Bridge if config.network == NetworkMode::None => {
+            without(status(&sandbox), "the server has no network now; the packet filter has what an earlier one left")
+        }
+        NetworkMode::Bridge => status(&sandbox),
+    })
 }
 
 /// Without a body, everything is denied.

@@ -1,11 +1,10 @@
 //! From JSON to policies and changes of them; every error of the input is found here.
 
-use axum::http::StatusCode;
 use serde_json::Value;
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, too_large};
 use crate::api::fields::{Fields, shown};
-use crate::model::{Action, NetworkPolicy, PolicyRule, PolicyTooLarge, Target};
+use crate::model::{Action, NetworkPolicy, PolicyRule, Target};
 
 /// `{"defaultAction", "egress": [...]}`; what is left out is to deny.
 pub fn policy(fields: &Fields<'_>) -> Result<NetworkPolicy, ApiError> {
@@ -61,16 +60,6 @@ fn action(fields: &Fields<'_>, field: &str) -> Result<Action, ApiError> {
         "deny" | "" => Ok(Action::Deny),
         _ => Err(ApiError::invalid(format!("{} must be allow or deny, not {}.", fields.name(field), shown(text)))),
     }
-}
-
-pub fn too_large(problem: PolicyTooLarge) -> ApiError {
-    let message = format!("{problem}. Put names of one domain under a wildcard, or addresses into a range.");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "SANDBOX::POLICY_TOO_LARGE", uppercased(&message))
-}
-
-fn uppercased(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use ward::{Standing, Ward};
 
 /// An answer is good for at least this long, whatever it says: whoever asked needs a moment to make a connection.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// And for no longer than this: who goes on using a name asks again.
+/// And for no longer than this, and [`SHORTEST`]: who goes on using a name asks again.
 pub const LONGEST: Duration = Duration::from_secs(3600);
 
 /// An address that answered for a name, and for how long the answer is good.
@@ -41,7 +41,11 @@ pub struct Egress {
     closed: [Vec<Range>; 2],
     special: [Vec<Range>; 2],
     wards: RwLock<HashMap<IpAddr, Arc<Ward>>>,
+    /// Ends the connections of an address that are not to go on; another one in tests.
+    forget_unless: ForgetUnless,
 }
+
+type ForgetUnless = fn(IpAddr, &dyn Fn(IpAddr) -> bool) -> Result<(), NetlinkError>;
 
 /// What became of answers that were to be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +63,7 @@ impl Egress {
     pub fn new(table: Table, open: &[IpNet]) -> Self {
         let closed = Family::BOTH.map(|family| range::closed(family, open));
         let special = Family::BOTH.map(|family| range::closed(family, &[]));
-        Self { table, closed, special, wards: RwLock::default() }
+        Self { table, closed, special, wards: RwLock::default(), forget_unless: conntrack::forget_unless }
     }
 
     /// Lets the packets of a new sandbox through, which has no policy yet.
@@ -71,17 +75,21 @@ impl Egress {
         self.write(&ward, None, &mut ward.kernel())
     }
 
-    /// Takes up those that an earlier daemon has made, with what the kernel has of them; what it has of others is removed.
+    /// Takes up those that an earlier daemon has made, with what the kernel has of them; what it has of others is removed. Whoever
+    /// that daemon had shut stays so until it is known what holds for it. Of the names of an address, the kernel has the latest.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn find_again(&self, members: Vec<Member>, are_present: bool) -> Result<(), CannotFilter> {
+    pub fn find_again(&self, members: Vec<Member>, is_new: bool) -> Result<(), CannotFilter> {
         let (mut found, now) = (self.found()?, Instant::now());
-        for member in members {
+        let present = self.table.have(&members)?;
+        for (member, is_present) in members.into_iter().zip(present) {
             let (entries, learned) = found.remove(&member.link).unwrap_or_default();
-            let remembered = |(left, name)| Learned { names: vec![name], until: now + left };
+            let remembered = |(left, name)| Learned { names: vec![name], until: now + left, surely_until: now + left };
             let learned = learned.into_iter().map(|(address, found)| (address, remembered(found))).collect();
-            let kernel = Kernel { entries, learned, is_present: are_present, ..Kernel::default() };
+            // What was shut has connections that nobody has ended.
+            let is_unsure = !is_present && !is_new;
+            let kernel = Kernel { entries, learned, is_present, is_unsure, ..Kernel::default() };
             drop(self.keep(Ward::new(member, Standing::Unknown, kernel)));
         }
         let mut stale: Vec<Entry> = Vec::new();
@@ -148,43 +156,31 @@ impl Egress {
         if !is_other && kernel.is_present {
             return Ok(());
         }
-        let (gone, kept): (Vec<_>, Vec<_>) = kernel
-            .learned_entries(link, Instant::now())
-            .into_iter()
-            .partition(|entry| !policy.zip(entry.address()).is_some_and(|(policy, to)| kernel.passes(policy, to)));
-        let mut remove: Vec<Entry> = kernel.entries.difference(&wanted).cloned().chain(gone).collect();
+        let passes = |to: &IpAddr| policy.is_some_and(|policy| kernel.passes(policy, *to));
+        let gone: Vec<IpAddr> = kernel.learned.keys().filter(|to| !passes(to)).copied().collect();
+        let gone_entries = gone.iter().map(|to| Entry::learned(link, *to, Duration::ZERO, ""));
+        let mut remove: Vec<Entry> = kernel.entries.difference(&wanted).cloned().chain(gone_entries).collect();
         let mut add: Vec<Entry> = wanted.difference(&kernel.entries).cloned().collect();
         if !kernel.is_present {
+            let kept = kernel.learned_entries(link, Instant::now()).into_iter();
+            let kept: Vec<Entry> = kept.filter(|entry| entry.address().is_some_and(|to| passes(&to))).collect();
             remove.extend(kept.iter().cloned());
             add.extend(kept);
         }
         remove.sort_unstable();
         add.sort_unstable();
-        self.table.exchange(&remove, &add, std::slice::from_ref(&ward.member))?;
+        let member = std::slice::from_ref(&ward.member);
+        let cutting = policy.filter(|_| is_other);
+        // Whoever is shut stays so until no connection is left that the policy forbids.
+        self.table.exchange(&remove, &add, if cutting.is_some() { &[] } else { member })?;
+        if let Some(policy) = cutting {
+            let cut = |address: &IpAddr| (self.forget_unless)(*address, &|to| kernel.passes(policy, to));
+            ward.member.addresses.iter().try_for_each(cut)?;
+            self.table.add(member)?;
+        }
+        gone.iter().for_each(|to| drop(kernel.learned.remove(to)));
         (kernel.entries, kernel.is_present, kernel.is_unsure) = (wanted, true, false);
-        if let Some(policy) = policy.filter(|_| is_other) {
-            self.cut(ward, policy, kernel);
-            let gone: Vec<IpAddr> = kernel.learned.keys().filter(|to| !kernel.passes(policy, **to)).copied().collect();
-            gone.iter().for_each(|to| drop(kernel.learned.remove(to)));
-        }
         Ok(())
-    }
-
-    /// Forgets the connections that the policy forbids; the packets of others go on as they did.
-    fn cut(&self, ward: &Ward, policy: &NetworkPolicy, kernel: &Kernel) {
-        for address in &ward.member.addresses {
-            let cut = conntrack::reached_by(*address).and_then(|reached| {
-                let forbidden = reached.into_iter().filter(|to| !kernel.passes(policy, *to));
-                forbidden.collect::<Vec<_>>().into_iter().try_for_each(|to| conntrack::forget_between(*address, to))
-            });
-            if let Err(error) = cut {
-                // All of them, then: those that are allowed are taken up again by the next packet.
-                tracing::warn!(%error, %address, "the connections that a policy forbids could not be found");
-                if let Err(error) = conntrack::forget(*address) {
-                    tracing::error!(%error, %address, "connections that a policy forbids may go on");
-                }
-            }
-        }
     }
 
     /// Nothing passes any more.
@@ -217,7 +213,8 @@ impl Egress {
             if policy.judge_address(*address).is_some() || kernel.knows(*address, name, now + life) {
                 continue;
             }
-            if !kernel.learn(*address, name, now + life, now) {
+            // A little longer, so that not every question for a name of a short life is a change of the rules.
+            if !kernel.learn(*address, name, now + life + SHORTEST, now) {
                 lesson = Lesson::Full;
                 break;
             }
@@ -230,8 +227,7 @@ impl Egress {
         fresh.sort_unstable();
         let written = self.table.exchange(&fresh, &fresh, &[]);
         if written.is_err() {
-            // It is not known what the kernel has of them.
-            fresh.iter().filter_map(Entry::address).for_each(|address| drop(kernel.learned.remove(&address)));
+            fresh.iter().filter_map(Entry::address).for_each(|address| kernel.doubt(address, now));
         }
         written.map(|()| lesson)
     }
@@ -331,3 +327,6 @@ fn within([v4, v6]: &[Vec<Range>; 2], address: IpAddr) -> bool {
     let ranges = if address.is_ipv4() { v4 } else { v6 };
     ranges.iter().any(|range| range.first <= number && number <= range.last)
 }
+
+#[cfg(test)]
+mod tests;

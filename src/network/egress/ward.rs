@@ -13,6 +13,8 @@ pub const MOST_LEARNED: usize = 2048;
 const MOST_NAMES: usize = 8;
 /// The clocks of the kernel and of this program need not agree to the moment.
 const ABOUT_TO_GO: Duration = Duration::from_secs(5);
+/// What has less left is not put in again: it could be gone before it is read back.
+const WORTH_KEEPING: Duration = Duration::from_secs(1);
 
 /// What a sandbox may ask for and reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +67,10 @@ pub struct Kernel {
 pub struct Learned {
     /// The latest first.
     pub names: Vec<String>,
-    /// Until when the kernel has it; it is remembered longer, for connections that last.
+    /// After this the kernel does not have it any more; it is remembered longer, for connections that last.
     pub until: Instant,
+    /// Until when the kernel surely has it; that is earlier after a change that failed.
+    pub surely_until: Instant,
 }
 
 impl Ward {
@@ -98,12 +102,21 @@ impl Kernel {
                 return false;
             }
         }
-        let learned = self.learned.entry(address).or_insert_with(|| Learned { names: Vec::new(), until });
+        let new = || Learned { names: Vec::new(), until, surely_until: until };
+        let learned = self.learned.entry(address).or_insert_with(new);
         learned.names.retain(|known| known != name);
         learned.names.insert(0, name.to_owned());
         learned.names.truncate(MOST_NAMES);
         learned.until = learned.until.max(until);
+        learned.surely_until = learned.until;
         true
+    }
+
+    /// It is not known whether the kernel has the address.
+    pub fn doubt(&mut self, address: IpAddr, now: Instant) {
+        if let Some(learned) = self.learned.get_mut(&address) {
+            learned.surely_until = now;
+        }
     }
 
     /// Whether the kernel has the address long enough, and this name is among those that it is kept for.
@@ -111,7 +124,7 @@ impl Kernel {
     pub fn knows(&self, address: IpAddr, name: &str, until: Instant) -> bool {
         self.learned
             .get(&address)
-            .is_some_and(|learned| learned.until >= until && learned.names.iter().any(|known| known == name))
+            .is_some_and(|learned| learned.surely_until >= until && learned.names.iter().any(|known| known == name))
     }
 
     /// Whether packets pass to the address under the policy, by what is remembered.
@@ -124,17 +137,17 @@ impl Kernel {
     /// Whether the kernel has all that it should have, but for what is about to go.
     #[must_use]
     pub fn has_learned<T>(&self, found: &HashMap<IpAddr, T>, now: Instant) -> bool {
-        let lives = |learned: &Learned| learned.until.saturating_duration_since(now) > ABOUT_TO_GO;
+        let lives = |learned: &Learned| learned.surely_until.saturating_duration_since(now) > ABOUT_TO_GO;
         self.learned.iter().all(|(address, learned)| !lives(learned) || found.contains_key(address))
     }
 
-    /// The elements for what is remembered and not too old.
+    /// The elements for what is remembered and lives for a moment at least.
     #[must_use]
     pub fn learned_entries(&self, link: u32, now: Instant) -> Vec<Entry> {
         let entry = |(address, learned): (&IpAddr, &Learned)| {
             let left = learned.until.saturating_duration_since(now);
             let name = learned.names.first().map_or("", String::as_str);
-            (left > Duration::ZERO).then(|| Entry::learned(link, *address, left, name))
+            (left >= WORTH_KEEPING).then(|| Entry::learned(link, *address, left, name))
         };
         self.learned.iter().filter_map(entry).collect()
     }

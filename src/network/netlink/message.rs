@@ -108,6 +108,7 @@ impl Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub kind: u16,
+    pub flags: u16,
     pub sequence: u32,
     pub body: Vec<u8>,
 }
@@ -118,8 +119,9 @@ pub(super) fn decode(mut bytes: &[u8]) -> Vec<Answer> {
     while let Some(length) = bytes.first_chunk::<4>().map(|length| u32::from_ne_bytes(*length) as usize) {
         let Some(message) = bytes.get(..length).filter(|message| message.len() >= HEADER) else { break };
         let kind = u16::from_ne_bytes([message[4], message[5]]);
+        let flags = u16::from_ne_bytes([message[6], message[7]]);
         let sequence = u32::from_ne_bytes([message[8], message[9], message[10], message[11]]);
-        all.push(Answer { kind, sequence, body: message[HEADER..].to_vec() });
+        all.push(Answer { kind, flags, sequence, body: message[HEADER..].to_vec() });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     all

@@ -17,6 +17,10 @@ const PATIENCE_SECONDS: i64 = 10;
 /// A datagram of a dump is at most this long.
 pub(super) const DATAGRAM: usize = 64 << 10;
 
+/// How often a list is asked for that changes all the time.
+const DUMPS: usize = 32;
+
+const INTERRUPTED: u16 = libc::NLM_F_DUMP_INTR as u16;
 const ERROR: u16 = libc::NLMSG_ERROR as u16;
 const DONE: u16 = libc::NLMSG_DONE as u16;
 
@@ -86,19 +90,34 @@ pub fn ask(protocol: Protocol, messages: &[Message]) -> Result<Vec<Vec<u8>>, Net
     }
 }
 
-/// Asks for a list; returns the body of each message, fixed header included.
+/// Asks for a list; returns the body of each message, fixed header included. One that changed while it was told may lack what
+/// was there all the time, and is asked for again.
 pub fn dump(protocol: Protocol, message: &Message) -> Result<Vec<Vec<u8>>, NetlinkError> {
+    let mut left = DUMPS;
+    loop {
+        left -= 1;
+        match dump_once(protocol, message)? {
+            (all, false) => return Ok(all),
+            _ if left == 0 => return Err(NetlinkError { what: message.what.clone(), errno: Errno::EINTR }),
+            _ => {}
+        }
+    }
+}
+
+/// The list, and whether it changed meanwhile.
+fn dump_once(protocol: Protocol, message: &Message) -> Result<(Vec<Vec<u8>>, bool), NetlinkError> {
     let told = |errno| NetlinkError { what: message.what.clone(), errno };
     let socket = open(protocol).map_err(told)?;
     let mut bytes = Vec::new();
     message.encode(&mut bytes, sequence(0), libc::NLM_F_DUMP as u16);
     exchange(&socket, &bytes).map_err(told)?;
-    let mut all = Vec::new();
+    let (mut all, mut has_changed) = (Vec::new(), false);
     loop {
         for answer in receive(&socket).map_err(told)? {
+            has_changed |= answer.flags & INTERRUPTED != 0;
             match answer.kind {
-                DONE => return Ok(all),
-                ERROR => return errno(&answer).map_or(Ok(all), |errno| Err(told(errno))),
+                DONE => return Ok((all, has_changed)),
+                ERROR => return errno(&answer).map_or(Ok((all, has_changed)), |errno| Err(told(errno))),
                 _ => all.push(answer.body),
             }
         }

@@ -15,8 +15,8 @@ const INTERVAL: u32 = 0x4;
 const TIMEOUT: u32 = 0x10;
 /// `NFT_SET_ELEM_INTERVAL_END`
 const END: u32 = 1;
-/// The longest text that `nft` shows beside an element.
-const COMMENT: usize = 128;
+/// What is kept beside an element is at most so long, its end included: any name. `nft` shows as much, but does not take it.
+const COMMENT: usize = 254;
 /// Elements of one request: each is answered with one message, and a socket takes so many.
 const AT_ONCE: usize = 64;
 

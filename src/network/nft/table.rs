@@ -38,7 +38,7 @@ const INTERVAL_END: u32 = 1;
 /// A message holds less than 64 KiB.
 const ELEMENTS: usize = 500;
 
-#[derive(Debug, Error)]
+#[derive(Debug, PartialEq, Eq, Error)]
 pub enum CannotFilter {
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -96,6 +96,16 @@ impl Table {
         let mut messages = self.elements(NEWSETELEM, members);
         messages.extend(self.elements(DELSETELEM, members));
         transact(Protocol::Netfilter, &batch(messages))
+    }
+
+    /// Of each, whether its packets are let through from all of its addresses.
+    pub fn have(&self, members: &[Member]) -> Result<Vec<bool>, NetlinkError> {
+        let mut found = HashSet::new();
+        for family in Family::BOTH {
+            found.extend(self.list(sources(family))?.into_iter().map(|element| element.key));
+        }
+        let has = |member: &Member| member.addresses.iter().all(|address| found.contains(&key(member.link, *address)));
+        Ok(members.iter().map(has).collect())
     }
 
     /// Removes everything that speaks of other interfaces than these.

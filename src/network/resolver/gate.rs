@@ -1,14 +1,23 @@
-//! How much a sandbox may have asked for at once.
+//! Who asks, and how much each may have asked for at once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Whose share a question is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A sandbox, by its interface: all of its addresses have one share.
+    Sandbox(u32),
+    /// The host itself.
+    Other(IpAddr),
+}
+
 /// Counts what each asker has under way.
 #[derive(Debug, Clone)]
 pub struct Gate {
     most: u32,
-    under_way: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    under_way: Arc<Mutex<HashMap<Asker, u32>>>,
 }
 
 /// One of them, until it is dropped.
@@ -16,7 +25,7 @@ pub struct Gate {
 #[must_use]
 pub struct Pass {
     gate: Gate,
-    asker: IpAddr,
+    asker: Asker,
 }
 
 impl Gate {
@@ -25,7 +34,7 @@ impl Gate {
     }
 
     /// `None` when this asker has as much under way as it may have.
-    pub fn enter(&self, asker: IpAddr) -> Option<Pass> {
+    pub fn enter(&self, asker: Asker) -> Option<Pass> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let count = under_way.entry(asker).or_default();
         if *count >= self.most {
@@ -55,7 +64,7 @@ mod tests {
     #[test]
     fn one_who_has_much_under_way_waits_and_nobody_else_does() {
         let gate = Gate::new(2);
-        let (busy, calm) = ([10, 0, 0, 2].into(), [10, 0, 0, 3].into());
+        let (busy, calm) = (Asker::Sandbox(2), Asker::Sandbox(3));
         let first = gate.enter(busy);
         let second = gate.enter(busy);
         assert!(first.is_some() && second.is_some() && gate.enter(busy).is_none() && gate.enter(calm).is_some());

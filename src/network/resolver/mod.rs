@@ -49,9 +49,9 @@ struct Shared {
     egress: Option<Arc<Egress>>,
 }
 
-/// Of all the resolver's questions and connections one sandbox may have so many.
-const QUESTIONS: u32 = 128;
-const CONNECTIONS: u32 = 32;
+/// Of all the resolver's questions and connections one sandbox may have so many, over all of its addresses.
+const QUESTIONS: u32 = 64;
+const CONNECTIONS: u32 = 16;
 
 impl Resolver {
     /// Listens on port 53 of each address. Called within the runtime.

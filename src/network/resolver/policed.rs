@@ -131,6 +131,8 @@ fn way(policy: &NetworkPolicy, name: &str, kind: RecordType, class: DNSClass) ->
     }
     match kind {
         _ if class != DNSClass::IN => Way::Say(ResponseCode::Refused),
+        // Addresses among others would be told as they are.
+        RecordType::ANY => Way::Say(ResponseCode::Refused),
         RecordType::A | RecordType::AAAA | RecordType::CNAME => Way::Addresses,
         // Who may ask for every name has no need to hide anything in a type.
         _ if policy.default == Action::Allow => Way::AsItIs,
@@ -217,6 +219,7 @@ mod tests {
         assert_eq!(way(&closed, &long[8..], T::A), Way::Addresses);
         assert_eq!(way(&open, "bad.com", T::A), Way::Say(ResponseCode::NXDomain));
         assert_eq!(way(&open, "good.com", T::TXT), Way::AsItIs);
+        assert_eq!(way(&open, "good.com", T::ANY), Way::Say(ResponseCode::Refused));
         assert_eq!(way(&open, "use-application-dns.net", T::A), Way::Say(ResponseCode::NXDomain));
         assert_eq!(super::way(&closed, "a.com", T::A, DNSClass::CH), Way::Say(ResponseCode::Refused));
     }

@@ -1,9 +1,10 @@
 //! How often a sandbox may ask.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use super::gate::Asker;
 
 /// Questions a second, over a longer time.
 const A_SECOND: f64 = 100.0;
@@ -13,7 +14,7 @@ const AT_ONCE: f64 = 500.0;
 const MOST: usize = 16_384;
 
 #[derive(Debug, Default)]
-pub struct Rates(Mutex<HashMap<IpAddr, Bucket>>);
+pub struct Rates(Mutex<HashMap<Asker, Bucket>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -29,7 +30,7 @@ impl Bucket {
 
 impl Rates {
     /// Whether this asker may ask now; counts the question.
-    pub fn allows(&self, asker: IpAddr, now: Instant) -> bool {
+    pub fn allows(&self, asker: Asker, now: Instant) -> bool {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST {
             buckets.retain(|_, bucket| bucket.filled(now) < AT_ONCE);
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn one_who_asks_too_often_waits_and_nobody_else_does() {
         let (rates, start) = (Rates::default(), Instant::now());
-        let (busy, calm) = ([10, 0, 0, 2].into(), [10, 0, 0, 3].into());
+        let (busy, calm) = (Asker::Sandbox(2), Asker::Other([10, 0, 0, 3].into()));
         let allowed = (0..1000).filter(|_| rates.allows(busy, start)).count();
         assert_eq!(allowed, 500);
         assert!(rates.allows(calm, start));

@@ -9,13 +9,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::gate::Asker;
 use super::message::{Question, Refused};
 use super::policed::Policed;
 use super::upstream::{read_framed, write_framed};
 use crate::network::egress::Standing;
 
 /// Questions of all sandboxes together that wait for an answer; over TCP, connections. Those beyond are dropped, or wait.
-const AT_ONCE: usize = 1024;
+const AT_ONCE: usize = 2048;
 /// How long a connection may be silent.
 const IDLE: Duration = Duration::from_secs(5);
 /// After an error that a socket may give again at once.
@@ -33,7 +34,7 @@ pub async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Some(pass) = shared.questions.enter(asker.ip()) else { continue };
+        let Some(pass) = shared.questions.enter(shared.asker(asker.ip())) else { continue };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
         let (socket, shared, bytes) = (Arc::clone(&socket), Arc::clone(&shared), buffer[..length].to_vec());
         tokio::spawn(async move {
@@ -53,7 +54,7 @@ pub async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
         match listener.accept().await {
             Ok((stream, asker)) => {
                 // One that has too many already is closed.
-                let Some(pass) = shared.connections.enter(asker.ip()) else { continue };
+                let Some(pass) = shared.connections.enter(shared.asker(asker.ip())) else { continue };
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
                     converse(stream, asker, &shared).await;
@@ -78,8 +79,13 @@ async fn converse(mut stream: TcpStream, asker: SocketAddr, shared: &Shared) {
 }
 
 impl Shared {
+    fn asker(&self, address: IpAddr) -> Asker {
+        let ward = self.egress.as_ref().and_then(|egress| egress.ward(address));
+        ward.map_or(Asker::Other(address), |ward| Asker::Sandbox(ward.member.link))
+    }
+
     async fn answer(&self, bytes: &[u8], asker: IpAddr, over_tcp: bool) -> Option<Vec<u8>> {
-        if !self.rates.allows(asker, Instant::now()) {
+        if !self.rates.allows(self.asker(asker), Instant::now()) {
             return None;
         }
         let question = match Question::read(bytes) {

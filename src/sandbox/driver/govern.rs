@@ -30,8 +30,11 @@ impl Driver {
     }
 
     async fn change_policy(&mut self, change: PolicyChange) -> Result<(), Denial> {
-        if self.shared.config.network(self.facts.spec.network) == NetworkMode::None {
-            return Err(Denial::NoNetwork);
+        let config = &self.shared.config;
+        match config.network(self.facts.spec.network) {
+            NetworkMode::None => return Err(Denial::NoNetwork),
+            NetworkMode::Bridge if config.network == NetworkMode::None => return Err(Denial::NetworkAway),
+            NetworkMode::Bridge => {}
         }
         let mut facts = self.facts.clone();
         facts.spec.policy = change.apply(facts.spec.policy.as_ref()).map_err(Denial::PolicyTooLarge)?;
@@ -45,10 +48,7 @@ impl Driver {
     pub(super) async fn put_policy_in_force(&mut self) -> Result<(), Denial> {
         let set = self.shared.host.set_policy(&self.facts.id, self.facts.spec.policy.as_ref()).await;
         if let Err(error) = &set {
-            tracing::error!(
-                error = error.message,
-                "the policy of a sandbox is recorded and not in force; nothing is reached"
-            );
+            tracing::error!(error = error.message, "the policy of a sandbox is recorded and could not be put in force");
         }
         Ok(set?)
     }

@@ -84,8 +84,16 @@ impl Network {
 
     /// Puts the sandbox's policy in force, or takes it away.
     pub fn govern(&self, id: &SandboxId, policy: Option<&NetworkPolicy>) -> Result<(), HostError> {
-        let governed = self.bridge.as_ref().map_or(Ok(()), |bridge| bridge.govern(id, policy));
-        governed.map_err(|error| failed(Reason::StartFailed, &error))
+        match &self.bridge {
+            Some(bridge) => bridge.govern(id, policy).map_err(|error| failed(Reason::StartFailed, &error)),
+            None if policy.is_some() => Err(HostError {
+                reason: Reason::StartFailed,
+                message: "put the policy of the sandbox in force: this daemon has no network (network.mode = \"none\"); what an \
+                          earlier daemon let it reach stays as it was"
+                    .to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub fn addresses(&self, id: &SandboxId) -> Option<Addresses> {

@@ -186,3 +186,39 @@ fn a_policy_needs_a_network() {
         .ask("PATCH", &sandbox.path("networkpolicy"), patch.as_bytes())
         .expect_error(409, "SANDBOX::NO_NETWORK");
 }
+
+#[test]
+fn another_mode_of_the_network_is_not_mistaken_for_that_of_the_sandbox() {
+    let Some(world) = World::start("another_mode_of_the_network_is_not_mistaken_for_that_of_the_sandbox") else {
+        return;
+    };
+    let mut daemon = world.daemon(CONFIG);
+    let policed = daemon.create_from(&with_policy(&daemon, &json!({"defaultAction": "deny"}))).id;
+    let plain = daemon.sleeper().id;
+    let begin_again = |daemon: &mut Daemon, from: &str, to: &str| {
+        let text = std::fs::read_to_string(daemon.path("config.toml")).expect("read");
+        daemon.kill();
+        std::fs::write(daemon.path("config.toml"), text.replace(from, to)).expect("written");
+        daemon.launch();
+    };
+    let mode = |daemon: &Daemon, id: &str| {
+        daemon.client.get(&daemon.sandbox(id).path("networkpolicy")).expect(200).json()["enforcementMode"].clone()
+    };
+    let patch = |daemon: &Daemon, id: &str| {
+        let rules = json!([{"action": "allow", "target": "a.example"}]).to_string();
+        daemon.client.ask("PATCH", &daemon.sandbox(id).path("networkpolicy"), rules.as_bytes())
+    };
+    begin_again(&mut daemon, "mode = \"bridge\"", "mode = \"none\"");
+    let without = daemon.sleeper().id;
+    for id in [&policed, &plain, &without] {
+        assert_eq!(mode(&daemon, id), "none");
+        patch(&daemon, id).expect_error(409, "SANDBOX::NO_NETWORK");
+    }
+    begin_again(&mut daemon, "mode = \"none\"", "mode = \"bridge\"");
+    for id in [&policed, &plain] {
+        assert_eq!(mode(&daemon, id), "dns+nft");
+        patch(&daemon, id).expect(200);
+    }
+    assert_eq!(mode(&daemon, &without), "none");
+    patch(&daemon, &without).expect_error(409, "SANDBOX::NO_NETWORK");
+}

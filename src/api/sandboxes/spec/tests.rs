@@ -407,6 +407,14 @@ fn a_policy_comes_with_a_network() {
     let error = read(&request(json!({ "networkPolicy": policy })), &rules).expect_err("refused");
     assert!(error.message().starts_with("networkPolicy needs a network"), "{}", error.message());
     refuses(json!({"networkPolicy": []}), PARAMETER, "networkPolicy must be an object");
+    for misspelt in [json!({"default_action": "deny"}), json!({"rules": [], "defaultAction": null})] {
+        refuses(
+            json!({ "networkPolicy": misspelt }),
+            PARAMETER,
+            "networkPolicy has neither defaultAction nor egress, but \"",
+        );
+    }
+    accepted(json!({"networkPolicy": {"default_action": null}}));
     refuses(
         json!({"networkPolicy": {"egress": [{"action": "allow", "target": "a b"}]}}),
         PARAMETER,
