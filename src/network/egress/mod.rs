@@ -279,18 +279,33 @@ impl Egress {
             let wards = self.wards.read().unwrap_or_else(PoisonError::into_inner);
             wards.iter().filter(|(address, _)| address.is_ipv4()).map(|(_, ward)| Arc::clone(ward)).collect()
         };
-        let (mut found, whole) = match self.found().and_then(|found| Ok((found, self.table.whole()?))) {
+        let members: Vec<Member> = wards.iter().map(|ward| ward.member.clone()).collect();
+        let (mut found, present) = match self.found().and_then(|found| Ok((found, self.table.have(&members)?))) {
             Ok(looked) => looked,
             Err(error) => return tracing::error!(%error, "what sandboxes may reach could not be looked at"),
         };
-        for ward in wards {
+        for (ward, mut is_there) in wards.into_iter().zip(present) {
             let mut kernel = ward.kernel();
             let standing = ward.standing();
             if standing == Standing::Unknown || kernel.is_over {
                 continue;
             }
-            let (entries, learned) = found.remove(&ward.member.link).unwrap_or_default();
-            // A change since the look is taken for another's here, and written once more.
+            let (mut entries, mut learned) = found.remove(&ward.member.link).unwrap_or_default();
+            let is_whole = is_there && entries == kernel.entries && kernel.has_learned(&learned, Instant::now());
+            if !is_new && kernel.is_present && !is_whole {
+                // What we changed since the look is no damage; from here on nothing of it changes.
+                let member = std::slice::from_ref(&ward.member);
+                match self.found().and_then(|found| Ok((found, self.table.have(member)?))) {
+                    Ok((mut found, there)) => {
+                        (entries, learned) = found.remove(&ward.member.link).unwrap_or_default();
+                        is_there = there == [true];
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "what a sandbox may reach could not be looked at");
+                        continue;
+                    }
+                }
+            }
             if entries != kernel.entries || !kernel.has_learned(&learned, Instant::now()) {
                 kernel.is_present = false;
                 kernel.is_unsure = !(is_new && entries.is_empty());
@@ -298,7 +313,8 @@ impl Egress {
             if is_new && entries.is_empty() {
                 kernel.entries.clear();
             }
-            if kernel.is_present && whole.contains(&ward.member.link) {
+            kernel.is_present &= is_there;
+            if kernel.is_present {
                 continue;
             }
             if let Err(error) = self.write(&ward, standing.policy(), &mut kernel) {

@@ -98,13 +98,19 @@ impl Table {
         transact(Protocol::Netfilter, &batch(messages))
     }
 
-    /// Of each, whether its packets are let through from all of its addresses.
+    /// Of each, whether its packets are let through from all of its addresses, and bounded and counted.
     pub fn have(&self, members: &[Member]) -> Result<Vec<bool>, NetlinkError> {
-        let mut found = HashSet::new();
-        for family in Family::BOTH {
-            found.extend(self.list(sources(family))?.into_iter().map(|element| element.key));
-        }
-        let has = |member: &Member| member.addresses.iter().all(|address| found.contains(&key(member.link, *address)));
+        let keys = |set| -> Result<HashSet<Vec<u8>>, NetlinkError> {
+            Ok(self.list(set)?.into_iter().map(|element| element.key).collect())
+        };
+        let [v4, v6] = Family::BOTH;
+        let sources = &keys(sources(v4))? | &keys(sources(v6))?;
+        let by_link = [keys(REFUSED)?, keys(PACE)?, keys(CONNECTIONS)?];
+        let has = |member: &Member| {
+            let link = member.link.to_ne_bytes();
+            by_link.iter().all(|set| set.contains(&link[..]))
+                && member.addresses.iter().all(|address| sources.contains(&key(member.link, *address)))
+        };
         Ok(members.iter().map(has).collect())
     }
 
@@ -289,17 +295,6 @@ impl Table {
 
     pub(super) fn ranges(&self, set: &str, borders: &[(Vec<u8>, bool)]) -> Vec<Message> {
         self.element_messages(NEWSETELEM, set, borders)
-    }
-
-    /// The interfaces that have every element that comes with an interface.
-    pub fn whole(&self) -> Result<HashSet<u32>, NetlinkError> {
-        let [family, _] = Family::BOTH;
-        let mut whole: Option<HashSet<u32>> = None;
-        for set in [ruleset::sources(family), REFUSED, PACE, CONNECTIONS] {
-            let links: HashSet<u32> = self.list(set)?.iter().filter_map(|element| link_of(&element.key)).collect();
-            whole = Some(whole.map_or(links.clone(), |before| &before & &links));
-        }
-        Ok(whole.unwrap_or_default())
     }
 
     pub(super) fn list(&self, set: &str) -> Result<Vec<Element>, NetlinkError> {
