@@ -227,72 +227,31 @@ impl From<StatusBody> for Status {
     }
 }
 
+/// Makes one of the other, which has the same parts: a part that is forgotten here is an error.
+macro_rules! remade {
+    ($from:ident, $value:expr) => {{
+        #[rustfmt::skip]
+        let $from {
+            image, entrypoint, env, metadata, limits, timeout, network, policy, network_terms, interaction, cwd, platform,
+            extensions,
+        } = $value;
+        #[rustfmt::skip]
+        let remade = Self {
+            image, entrypoint, env, metadata, limits, timeout, network, policy, network_terms, interaction, cwd, platform,
+            extensions,
+        };
+        remade
+    }};
+}
+
 impl From<&SandboxSpec> for SpecBody {
     fn from(spec: &SandboxSpec) -> Self {
-        let SandboxSpec {
-            image,
-            entrypoint,
-            env,
-            metadata,
-            limits,
-            timeout,
-            network,
-            policy,
-            network_terms,
-            interaction,
-            cwd,
-            platform,
-            extensions,
-        } = spec.clone();
-        Self {
-            image,
-            entrypoint,
-            env,
-            metadata,
-            limits,
-            timeout,
-            network,
-            policy,
-            network_terms,
-            interaction,
-            cwd,
-            platform,
-            extensions,
-        }
+        remade!(SandboxSpec, spec.clone())
     }
 }
 
 impl From<SpecBody> for SandboxSpec {
     fn from(spec: SpecBody) -> Self {
-        let SpecBody {
-            image,
-            entrypoint,
-            env,
-            metadata,
-            limits,
-            timeout,
-            network,
-            policy,
-            network_terms,
-            interaction,
-            cwd,
-            platform,
-            extensions,
-        } = spec;
-        Self {
-            image,
-            entrypoint,
-            env,
-            metadata,
-            limits,
-            timeout,
-            network,
-            policy,
-            network_terms,
-            interaction,
-            cwd,
-            platform,
-            extensions,
-        }
+        remade!(SpecBody, spec)
     }
 }

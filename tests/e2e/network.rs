@@ -231,19 +231,6 @@ fn a_sandbox_is_told_its_name() {
     assert!(!output(&alone, "cat /etc/resolv.conf").contains("nameserver"));
 }
 
-/// Counts, outside, every packet to an address that sandboxes must not reach.
-fn watch(world: &World) {
-    let (v6, v4): (Vec<&str>, Vec<&str>) = world::PRIVATE.iter().partition(|address| address.contains(':'));
-    for command in [
-        "add table inet seen".to_owned(),
-        "add chain inet seen incoming { type filter hook prerouting priority -400; }".to_owned(),
-        format!("add rule inet seen incoming ip daddr {{ {} }} counter", v4.join(", ")),
-        format!("add rule inet seen incoming ip6 daddr {{ {} }} counter", v6.join(", ")),
-    ] {
-        world.outside.command("nft", &[&command]);
-    }
-}
-
 #[track_caller]
 fn check_unseen(world: &World) {
     let counted = world.outside.command("nft", &["list", "chain", "inet", "seen", "incoming"]);
@@ -253,7 +240,7 @@ fn check_unseen(world: &World) {
 #[test]
 fn not_even_the_first_instruction_gets_through() {
     let Some(world) = World::start("not_even_the_first_instruction_gets_through") else { return };
-    watch(&world);
+    world.watch(&world::PRIVATE);
     let daemon = world.daemon(BRIDGE);
     let mut entrypoint = vec!["/bin/probe", "reach"];
     for address in ["169.254.169.254", "fd00:ec2::254", "10.0.0.5"] {
@@ -270,7 +257,7 @@ fn not_even_the_first_instruction_gets_through() {
 #[test]
 fn the_rules_hold_while_no_daemon_is_there() {
     let Some(world) = World::start("the_rules_hold_while_no_daemon_is_there") else { return };
-    watch(&world);
+    world.watch(&world::PRIVATE);
     let mut daemon = world.daemon(BRIDGE);
     let script = "while :; do probe reach tcp 93.184.216.34 7777 tcp 169.254.169.254 7777 udp fd00:ec2::254 7777; done";
     let id = daemon.create(&["sh", "-c", script]).id;

@@ -1,36 +1,8 @@
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 use crate::model::PolicyRule;
-use crate::network::nft::Sandboxes;
-
-/// On a thread in a network namespace of its own.
-fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let inside = || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(inside).join().expect("done"))
-}
-
-fn with_table(work: impl FnOnce(&Table, &Sandboxes) + Send) {
-    if !nix::unistd::Uid::effective().is_root() {
-        return;
-    }
-    elsewhere(|| {
-        let filter = Sandboxes {
-            group: 7,
-            pool_v4: "10.9.0.0/16".parse().expect("a net"),
-            pool_v6: Some("fd00::/64".parse().expect("a net")),
-            open: vec![],
-            connections: 100,
-        };
-        let (table, is_new) = Table::open("test", &filter).expect("a table");
-        assert!(is_new);
-        work(&table, &filter);
-    });
-}
+use crate::network::nft::on_trial::{elsewhere, with_table};
 
 fn member(number: u8) -> Member {
     let v6 = format!("fd00::{number:x}").parse().expect("an address");

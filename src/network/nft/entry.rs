@@ -266,7 +266,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::nft::Sandboxes;
+    use crate::network::nft::on_trial::with_table;
 
     #[test]
     fn comments_are_those_of_nft() {
@@ -302,27 +302,6 @@ mod tests {
         assert_eq!(paired("denied4", vec![(vec![1], true), (vec![2], false)]), []);
     }
 
-    /// In a network namespace of its own.
-    fn with_table(work: impl FnOnce(&Table) + Send) {
-        if !nix::unistd::Uid::effective().is_root() {
-            return;
-        }
-        let inside = || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            let filter = Sandboxes {
-                group: 7,
-                pool_v4: "10.9.0.0/16".parse().expect("a net"),
-                pool_v6: Some("fd00::/64".parse().expect("a net")),
-                open: vec![],
-                connections: 100,
-            };
-            let (table, is_new) = Table::open("test", &filter).expect("a table");
-            assert!(is_new);
-            work(&table);
-        };
-        std::thread::scope(|scope| scope.spawn(inside).join().expect("done"));
-    }
-
     fn kept(table: &Table) -> Vec<Entry> {
         let mut all = table.policy_entries().expect("listed");
         all.sort();
@@ -331,7 +310,7 @@ mod tests {
 
     #[test]
     fn the_kernel_keeps_what_it_is_given_and_gives_it_up() {
-        with_table(|table| {
+        with_table(|table, _| {
             let range = |set, first, last| Entry::range(set, 3, Family::V4, Range { first, last });
             let mut first = vec![
                 Entry::policed(3, "policy one"),
@@ -358,7 +337,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_learned_again_lives_longer() {
-        with_table(|table| {
+        with_table(|table, _| {
             let learned = |seconds, name| {
                 Entry::learned(3, "93.184.216.34".parse().expect("one"), Duration::from_secs(seconds), name)
             };

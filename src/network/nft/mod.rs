@@ -7,6 +7,8 @@ mod entry;
 mod expression;
 mod foreign;
 mod near;
+#[cfg(test)]
+pub mod on_trial;
 pub mod policed;
 mod refusal;
 mod ruleset;

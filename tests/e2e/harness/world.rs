@@ -96,6 +96,19 @@ pub struct World {
 }
 
 impl World {
+    /// Counts, outside, every packet to these addresses; there must be some of either family.
+    pub fn watch(&self, addresses: &[&str]) {
+        let (v6, v4): (Vec<&str>, Vec<&str>) = addresses.iter().partition(|address| address.contains(':'));
+        for command in [
+            "add table inet seen".to_owned(),
+            "add chain inet seen incoming { type filter hook prerouting priority -400; }".to_owned(),
+            format!("add rule inet seen incoming ip daddr {{ {} }} counter", v4.join(", ")),
+            format!("add rule inet seen incoming ip6 daddr {{ {} }} counter", v6.join(", ")),
+        ] {
+            self.outside.command("nft", &[&command]);
+        }
+    }
+
     /// `None` (and a line about it) where sandboxes cannot run.
     pub fn start(test: &str) -> Option<Self> {
         if !able(test) {

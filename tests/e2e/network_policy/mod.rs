@@ -138,23 +138,10 @@ fn elements_that_somebody_takes_away_open_nothing_and_come_back() {
     }
 }
 
-/// Counts, outside, every packet to these addresses.
-fn watch(world: &World, addresses: &[&str]) {
-    let (v6, v4): (Vec<&str>, Vec<&str>) = addresses.iter().partition(|address| address.contains(':'));
-    for command in [
-        "add table inet seen".to_owned(),
-        "add chain inet seen incoming { type filter hook prerouting priority -400; }".to_owned(),
-        format!("add rule inet seen incoming ip daddr {{ {} }} counter", v4.join(", ")),
-        format!("add rule inet seen incoming ip6 daddr {{ {} }} counter", v6.join(", ")),
-    ] {
-        world.outside.command("nft", &[&command]);
-    }
-}
-
 #[test]
 fn the_first_instruction_of_a_sandbox_meets_its_policy() {
     let Some(place) = Place::start("the_first_instruction_of_a_sandbox_meets_its_policy") else { return };
-    watch(&place.world, &MORE);
+    place.world.watch(&MORE);
     let daemon = place.world.daemon(CONFIG);
     let mut entrypoint = vec!["/bin/probe", "reach"];
     for address in MORE {
