@@ -275,13 +275,6 @@ impl Table {
         members.chunks(ELEMENTS).map(one).collect()
     }
 
-    /// Gives a sandbox the bound on its connections that it has now. What it has open is counted from here on.
-    pub fn rebind(&self, member: &Member) -> Result<(), NetlinkError> {
-        let member = std::slice::from_ref(member);
-        let kinds = [NEWSETELEM, DELSETELEM, NEWSETELEM];
-        transact(Protocol::Netfilter, &batch(kinds.into_iter().flat_map(|kind| self.bounds(kind, member)).collect()))
-    }
-
     /// Asks for these elements of a set.
     pub(super) fn asking(&self, set: &str, keys: &[Vec<u8>]) -> Vec<Message> {
         self.element_messages(GETSETELEM, set, &keys.iter().map(|key| (key.clone(), false)).collect::<Vec<_>>())
