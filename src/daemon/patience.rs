@@ -100,7 +100,7 @@ pub struct Patient<S> {
     ended: Option<Pin<Box<Sleep>>>,
     /// The last piece of an answer may be above still: whoever writes flushes when there is no more.
     unflushed: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl<S> Patient<S> {
@@ -117,19 +117,25 @@ impl<S> Patient<S> {
             writing: None,
             ended: None,
             unflushed: false,
-            _place: None,
+            place: None,
         }
     }
 
     /// Keeps a place taken for as long as the stream is there.
     #[must_use]
     pub fn holding(self, place: OwnedSemaphorePermit) -> Self {
-        Self { _place: Some(place), ..self }
+        Self { place: Some(place), ..self }
     }
 
     #[must_use]
     pub fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// The stream without limits, and the place that it holds.
+    #[must_use]
+    pub fn into_parts(self) -> (S, Option<OwnedSemaphorePermit>) {
+        (self.stream, self.place)
     }
 
     /// What goes on above it.

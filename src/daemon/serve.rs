@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +17,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
@@ -27,7 +26,7 @@ use tracing::{debug, warn};
 
 use super::listen::Listener;
 use super::patience::{Busy, Patience, Patient};
-use crate::api::{Apart, Peer, Socket, TakeApart};
+use crate::api::{Apart, Peer, Socket, TakeApart, Wire};
 
 /// Clients keep connections for 30 s and more and expect them to work; 180 s is more than any of them waits.
 const IDLE: Duration = Duration::from_secs(180);
@@ -70,7 +69,7 @@ pub async fn serve(door: Door, mut stop: watch::Receiver<bool>) {
             () = told(&mut stop) => break,
             stream = accept(&door.listener) => match (stream, Arc::clone(&places).try_acquire_owned()) {
                 (Ok((stream, peer)), Ok(place)) => {
-                    let patient = Patient::new(stream, patience).holding(place);
+                    let patient = Patient::new(Wire::new(stream), patience).holding(place);
                     drop(connections.spawn(converse(patient, peer, door.router.clone(), stop.clone())));
                 }
                 (Ok((stream, _)), Err(_)) => turn_away(stream),
@@ -92,21 +91,16 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// A stream of either kind.
-trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + AsFd + Unpin + Send> Stream for S {}
-
 /// A connection of [`converse`] that has left HTTP. The limits of time are over for it.
-fn take_apart(upgraded: Upgraded) -> Result<io::Result<Apart>, Upgraded> {
-    let parts = upgraded.downcast::<TokioIo<Patient<Box<dyn Stream>>>>()?;
-    let patient = parts.io.into_inner();
-    let socket = patient.stream().as_fd().try_clone_to_owned().and_then(Socket::of);
-    Ok(socket.map(|socket| Apart { socket, first: parts.read_buf, rest: Box::new(patient) }))
+fn take_apart(upgraded: Upgraded) -> Result<Apart, Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<Patient<Wire>>>()?;
+    let (wire, place) = parts.io.into_inner().into_parts();
+    Ok(Apart { socket: wire.into_socket(), first: parts.read_buf, rest: Box::new(place) })
 }
 
-async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Option<Peer>)> {
+async fn accept(listener: &Listener) -> io::Result<(Socket, Option<Peer>)> {
     match listener {
-        Listener::Unix { listener, .. } => Ok((Box::new(listener.accept().await?.0), None)),
+        Listener::Unix { listener, .. } => Ok((Socket::Unix(listener.accept().await?.0), None)),
         Listener::Tcp(listener) => {
             let (stream, from) = listener.accept().await?;
             // Answers are small and complete; to wait for more to send with them would cost 40 ms.
@@ -114,7 +108,7 @@ async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Option<Peer
             // An upgraded connection may rest for days; whoever is gone without a word must be noticed all the same.
             setsockopt(&stream, sockopt::KeepAlive, &true)?;
             setsockopt(&stream, sockopt::TcpKeepIdle, &KEEP_ALIVE)?;
-            Ok((Box::new(stream), Some(Peer(from.ip()))))
+            Ok((Socket::Tcp(stream), Some(Peer(from.ip()))))
         }
     }
 }
@@ -129,7 +123,7 @@ async fn pause_after(error: &io::Error) {
 }
 
 /// Says in the time of one write that there is no room.
-fn turn_away(mut stream: Box<dyn Stream>) {
+fn turn_away(mut stream: Socket) {
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{FULL}",
@@ -141,17 +135,13 @@ fn turn_away(mut stream: Box<dyn Stream>) {
 }
 
 /// Answers the requests of one connection.
-async fn converse(
-    stream: Patient<Box<dyn Stream>>,
-    peer: Option<Peer>,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) {
-    let (activity, stall) = (stream.activity(), stream.patience().stall);
+async fn converse(stream: Patient<Wire>, peer: Option<Peer>, router: Router, mut stop: watch::Receiver<bool>) {
+    let (activity, stall, bypass) = (stream.activity(), stream.patience().stall, stream.stream().bypass());
     let io = TokioIo::new(stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(activity.half_close());
         request.extensions_mut().insert(TakeApart(take_apart));
+        request.extensions_mut().insert(bypass.clone());
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
@@ -163,6 +153,8 @@ async fn converse(
         .max_headers(MOST_HEADERS)
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(BUFFER)
+        // The stand-ins of a bypass must not be copied.
+        .writev(true)
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);

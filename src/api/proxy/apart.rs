@@ -2,16 +2,14 @@
 
 use std::any::Any;
 use std::fmt;
-use std::io;
 
 use axum::body::Bytes;
 use hyper::upgrade::Upgraded;
 
-use super::splice::Socket;
+use super::Socket;
 
 /// What a connection consists of.
 pub struct Apart {
-    /// The same socket by another descriptor.
     pub socket: Socket,
     /// What was read of it already.
     pub first: Bytes,
@@ -28,7 +26,7 @@ impl fmt::Debug for Apart {
 /// Comes with each request from whoever has made the connections, and knows what they consist of. Gives one back that it
 /// does not know.
 #[derive(Clone, Copy)]
-pub struct TakeApart(pub fn(Upgraded) -> Result<io::Result<Apart>, Upgraded>);
+pub struct TakeApart(pub fn(Upgraded) -> Result<Apart, Upgraded>);
 
 impl fmt::Debug for TakeApart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

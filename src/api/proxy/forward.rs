@@ -1,27 +1,28 @@
 //! One request, from the client to the sandbox, and its answer back.
 
-use std::pin::{Pin, pin};
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 
-use super::passing::Passing;
+use super::bypass::{Around, Bypass};
+use super::connection::Connection;
+use super::passing::{Passing, left};
 use super::quiet::{Quiet, Sent};
-use super::{HalfClose, TakeApart, answer, failure, request, upgrade};
+use super::{HalfClose, Socket, TakeApart, answer, failure, request, upgrade};
 use crate::api::access::Target;
 use crate::api::error::ApiError;
 use crate::sandbox::Inside;
 
-/// The connection into the sandbox. It works only while it is polled.
-pub type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
-
-/// Bounds what one request holds in memory, and is as much as a socket takes at once.
-const BUFFER: usize = 256 << 10;
+/// From so many bytes on, an answer of a known length is worth a pipe.
+const LONG: u64 = 1 << 20;
 
 /// What the operator has decided.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +40,19 @@ pub async fn forward(
     mut asked: Request<Body>,
     Rules { limit, passes_authorization }: Rules,
 ) -> Result<Response<Body>, ApiError> {
-    let (mut sender, connection) = connect(inside, target, limit).await?;
-    let mut connection = Some(connection);
+    let (mut sender, mut connection) = connect(inside, target, limit).await?;
     let protocol = request::upgrade_of(asked.headers(), asked.body());
     let client = protocol.is_some().then(|| hyper::upgrade::on(&mut asked));
     let (mut parts, body) = asked.into_parts();
     request::rewrite(&mut parts, target, uri, protocol, passes_authorization)?;
     let half_close = parts.extensions.remove::<HalfClose>().unwrap_or_default();
-    if body.is_end_stream() {
+    let is_bare = body.is_end_stream();
+    if is_bare {
         half_close.allow();
     }
     let take_apart = parts.extensions.remove::<TakeApart>();
+    // What is left of a request's body could still be on its way when the answer comes.
+    let bypass = parts.extensions.remove::<Bypass>().filter(|_| is_bare);
     parts.extensions.clear();
     let method = parts.method.clone();
     let quiet = Quiet::new(limit);
@@ -65,7 +68,25 @@ pub async fn forward(
         // What the client may have sent after its request is of the other protocol, and must not be taken for a request.
         told.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(told.map(|body| Body::new(Passing::new(body, connection, inside))))
+    Ok(told.map(|body| match (bypass, body.size_hint().exact()) {
+        (Some(bypass), Some(length)) if length >= LONG && bypass.open().is_ok() => {
+            Body::new(around(body, length, connection, bypass, inside))
+        }
+        _ => Body::new(Passing::new(body, connection, inside)),
+    }))
+}
+
+/// Leaves HTTP on the connection into the sandbox, with the body that has begun to come over it.
+fn around(mut body: Incoming, length: u64, connection: Connection, by: Bypass, inside: &Inside) -> Around {
+    let mut first = VecDeque::new();
+    // What was read and taken for a part of the body already; nothing reads more meanwhile. An error is found again by whoever
+    // reads on.
+    while let Some(Some(Ok(frame))) = body.frame().now_or_never() {
+        first.extend(frame.into_data());
+    }
+    let (socket, read) = connection.into_socket();
+    first.push_back(read);
+    Around::new(length, first, Socket::Tcp(socket), by, left(inside))
 }
 
 async fn connect(
@@ -79,36 +100,28 @@ async fn connect(
     };
     let stream = connected.map_err(|_| failure::too_slow(target, limit))?;
     let stream = stream.map_err(|error| failure::not_connected(inside, target, error))?;
-    let shaken = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = shaken.map_err(|error| failure::no_answer(target, &error))?;
-    Ok((sender, Box::pin(connection.with_upgrades())))
+    Connection::begin(stream).await.map_err(|error| failure::no_answer(target, &error))
 }
 
-/// The head of the answer. The connection is taken away when it ends by itself meanwhile.
+/// The head of the answer.
 async fn exchange(
     inside: &Inside,
     target: &Target<'_>,
-    (sender, connection): (&mut SendRequest<Sent>, &mut Option<Connection>),
+    (sender, connection): (&mut SendRequest<Sent>, &mut Connection),
     request: Request<Sent>,
     quiet: &Quiet,
 ) -> Result<Response<Incoming>, ApiError> {
     let mut answered = pin!(sender.send_request(request));
     let (mut left, mut too_long) = (pin!(inside.left()), pin!(quiet.too_long()));
+    let mut over = false;
     loop {
         tokio::select! {
             biased;
             answer = &mut answered => return answer.map_err(|error| failure::no_answer(target, &error)),
-            // Why it ended is said with the answer.
-            _ = driven(connection.as_mut()) => *connection = None,
+            // Why it is over is said with the answer.
+            () = connection.until_over(), if !over => over = true,
             _ = &mut left => return Err(failure::gone(inside)),
             () = &mut too_long => return Err(failure::too_slow(target, quiet.limit())),
         }
-    }
-}
-
-async fn driven(connection: Option<&mut Connection>) -> hyper::Result<()> {
-    match connection {
-        Some(connection) => connection.await,
-        None => std::future::pending().await,
     }
 }

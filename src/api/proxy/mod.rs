@@ -7,22 +7,26 @@
 
 mod answer;
 mod apart;
+mod bypass;
+mod connection;
 mod failure;
 mod forward;
 mod half_close;
 mod headers;
 mod passing;
-mod pump;
+mod pipe;
 mod quiet;
 mod request;
+mod socket;
 mod splice;
 mod upgrade;
 
 use std::net::IpAddr;
 
 pub use apart::{Apart, TakeApart};
+pub use bypass::{Bypass, Wire};
 pub use half_close::HalfClose;
-pub use splice::Socket;
+pub use socket::Socket;
 
 use forward::Rules;
 

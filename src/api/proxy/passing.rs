@@ -7,25 +7,29 @@ use std::task::{Context, Poll};
 use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use super::forward::Connection;
+use super::connection::Connection;
 use crate::sandbox::Inside;
 
 /// A body together with the connection that it comes over: to ask for the next part drives the connection, so there is no
 /// task beside it and nothing is read that nobody has asked for. It breaks off when the sandbox is being removed.
 pub struct Passing {
     body: Incoming,
-    connection: Option<Connection>,
+    connection: Connection,
     left: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Passing {
-    pub fn new(body: Incoming, connection: Option<Connection>, inside: &Inside) -> Self {
-        let inside = inside.clone();
-        let left = Box::pin(async move {
-            inside.left().await;
-        });
-        Self { body, connection, left }
+    pub fn new(body: Incoming, connection: Connection, inside: &Inside) -> Self {
+        Self { body, connection, left: left(inside) }
     }
+}
+
+/// Over when the sandbox is being removed.
+pub fn left(inside: &Inside) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let inside = inside.clone();
+    Box::pin(async move {
+        inside.left().await;
+    })
 }
 
 impl HttpBody for Passing {
@@ -39,12 +43,8 @@ impl HttpBody for Passing {
         let this = &mut *self;
         // To ask first tells the connection that there is room.
         let mut polled = Pin::new(&mut this.body).poll_frame(context);
-        if polled.is_pending()
-            && let Some(connection) = &mut this.connection
-        {
-            if connection.as_mut().poll(context).is_ready() {
-                this.connection = None;
-            }
+        if polled.is_pending() {
+            this.connection.drive(context);
             polled = Pin::new(&mut this.body).poll_frame(context);
         }
         if polled.is_pending() && this.left.as_mut().poll(context).is_ready() {

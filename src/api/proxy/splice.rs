@@ -1,18 +1,17 @@
 //! Bytes in both directions between two sockets. A stream of many goes from one to the other within the kernel.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Bytes;
-use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::sys::socket::{AddressFamily, Shutdown, SockaddrLike, SockaddrStorage, getsockname, shutdown};
-use nix::unistd::pipe2;
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::io::{Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+
+use super::Socket;
+use super::pipe::{CAPACITY, Pipe};
 
 /// Read at once, onto the stack: a connection at rest holds no buffer.
 const CHUNK: usize = 32 << 10;
@@ -20,74 +19,12 @@ const CHUNK: usize = 32 << 10;
 /// So many full chunks in a row are the beginning of a long stream, for which a pipe is worth its cost.
 const LONG: u32 = 8;
 
-/// What is in the pipe at most. What is in it are pages of the socket, not copies of them.
-const PIPE: usize = 512 << 10;
-
 /// One of the two connections.
 #[derive(Debug)]
 pub struct Side {
     pub socket: Socket,
     /// What was read of it already.
     pub first: Bytes,
-}
-
-#[derive(Debug)]
-pub enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// # Errors
-    /// When it is none that streams.
-    pub fn of(fd: OwnedFd) -> io::Result<Self> {
-        let address: SockaddrStorage = getsockname(std::os::fd::AsRawFd::as_raw_fd(&fd))?;
-        match address.family() {
-            Some(AddressFamily::Unix) => UnixStream::from_std(StdUnixStream::from(fd)).map(Self::Unix),
-            _ => TcpStream::from_std(std::net::TcpStream::from(fd)).map(Self::Tcp),
-        }
-    }
-
-    fn poll_ready(&self, context: &mut Context<'_>, what: Interest) -> Poll<io::Result<()>> {
-        match (self, what.is_readable()) {
-            (Self::Tcp(stream), true) => stream.poll_read_ready(context),
-            (Self::Tcp(stream), false) => stream.poll_write_ready(context),
-            (Self::Unix(stream), true) => stream.poll_read_ready(context),
-            (Self::Unix(stream), false) => stream.poll_write_ready(context),
-        }
-    }
-
-    fn try_io<T>(&self, what: Interest, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        match self {
-            Self::Tcp(stream) => stream.try_io(what, call),
-            Self::Unix(stream) => stream.try_io(what, call),
-        }
-    }
-
-    /// Calls as soon as the socket is ready, and again until it was.
-    fn poll<T>(
-        &self,
-        context: &mut Context<'_>,
-        what: Interest,
-        mut call: impl FnMut(BorrowedFd<'_>) -> nix::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        loop {
-            ready!(self.poll_ready(context, what))?;
-            match self.try_io(what, || Ok(call(self.as_fd())?)) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                done => return Poll::Ready(done),
-            }
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
 }
 
 /// Passes bytes on until both directions have ended. The end of one is passed on and leaves the other open.
@@ -111,8 +48,7 @@ struct Direction {
     waiting: Bytes,
     /// Full chunks in a row.
     full: u32,
-    pipe: Option<(OwnedFd, OwnedFd)>,
-    in_pipe: usize,
+    pipe: Option<Pipe>,
     ended: bool,
     done: bool,
 }
@@ -130,10 +66,8 @@ impl Direction {
             if self.ended {
                 end(to)?;
                 self.done = true;
-            } else if let Some((_, into)) = &self.pipe {
-                let take = |from: BorrowedFd<'_>| splice(from, None, into, None, PIPE, flags());
-                self.in_pipe = ready!(from.poll(context, Interest::READABLE, take))?;
-                self.ended = self.in_pipe == 0;
+            } else if let Some(pipe) = &mut self.pipe {
+                self.ended = ready!(pipe.poll_fill(context, from, CAPACITY))? == 0;
             } else {
                 ready!(self.read(context, from, to))?;
             }
@@ -149,15 +83,8 @@ impl Direction {
         }
         // So that the memory is given back.
         self.waiting = Bytes::new();
-        if let Some((out, _)) = &self.pipe {
-            while self.in_pipe > 0 {
-                let left = self.in_pipe;
-                let give = |to: BorrowedFd<'_>| splice(out, None, to, None, left, flags());
-                match ready!(to.poll(context, Interest::WRITABLE, give))? {
-                    0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-                    given => self.in_pipe = left.saturating_sub(given),
-                }
-            }
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.filled() > 0) {
+            ready!(pipe.poll_drain(context, to, CAPACITY))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -174,7 +101,7 @@ impl Direction {
         self.full = if read == CHUNK { self.full + 1 } else { 0 };
         if self.full >= LONG {
             // Without one it goes on as before.
-            self.pipe = pipe().ok();
+            self.pipe = Pipe::new().ok();
             self.full = 0;
         }
         while !rest.is_empty() {
@@ -190,17 +117,6 @@ impl Direction {
     }
 }
 
-fn flags() -> SpliceFFlags {
-    SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE
-}
-
-fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
-    let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    // A smaller one does as well.
-    fcntl(&into, FcntlArg::F_SETPIPE_SZ(i32::try_from(PIPE).unwrap_or(i32::MAX))).unwrap_or_default();
-    Ok((out, into))
-}
-
 /// A side that has gone altogether need not be told.
 fn end(to: &Socket) -> io::Result<()> {
     match shutdown(std::os::fd::AsRawFd::as_raw_fd(&to.as_fd()), Shutdown::Write) {
@@ -212,7 +128,7 @@ fn end(to: &Socket) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -228,9 +144,7 @@ mod tests {
     async fn pumped(first: &'static [u8]) -> (UnixStream, TcpStream, JoinHandle<io::Result<()>>) {
         let (client, one) = UnixStream::pair().expect("a pair");
         let (other, program) = tcp().await;
-        let one = Socket::of(one.into_std().expect("a socket").into()).expect("a socket");
-        assert!(matches!(one, Socket::Unix(_)));
-        let one = Side { socket: one, first: Bytes::from_static(first) };
+        let one = Side { socket: Socket::Unix(one), first: Bytes::from_static(first) };
         let other = Side { socket: Socket::Tcp(other), first: Bytes::new() };
         (client, program, tokio::spawn(both_ways(one, other)))
     }

@@ -1,20 +1,15 @@
 //! A connection that has become one of another protocol: WebSocket, or any other.
 
-use std::any::Any;
-use std::io;
-
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::upgrade::OnUpgrade;
 use tracing::debug;
 
-use super::forward::Connection;
+use super::connection::Connection;
 use super::headers::strip_hop_by_hop;
-use super::splice::{self, Side, Socket};
-use super::{Apart, TakeApart, pump};
+use super::splice::{self, Side};
+use super::{Apart, Socket, TakeApart};
 use crate::api::access::Target;
 use crate::sandbox::Inside;
 
@@ -24,15 +19,14 @@ pub fn switch(
     inside: &Inside,
     target: &Target<'_>,
     client: (OnUpgrade, Option<TakeApart>),
-    connection: Option<Connection>,
+    connection: Connection,
     mut told: Response<Incoming>,
 ) -> Response<Body> {
     let protocol = told.headers().get(header::UPGRADE).cloned();
-    let sandbox = hyper::upgrade::on(&mut told);
     let (inside, port) = (inside.clone(), target.port);
     tokio::spawn(async move {
         tokio::select! {
-            ended = converse(client, sandbox, connection) => {
+            ended = converse(client, connection) => {
                 if let Err(error) = ended {
                     debug!(%error, port, sandbox.id = %inside.id(), "an upgraded connection ended badly");
                 }
@@ -53,37 +47,15 @@ pub fn switch(
 
 async fn converse(
     (client, take_apart): (OnUpgrade, Option<TakeApart>),
-    sandbox: OnUpgrade,
-    connection: Option<Connection>,
+    mut connection: Connection,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // The HTTP side of the connection ends by handing the stream over; it may have done so with its answer.
-    let handed = async {
-        match connection {
-            Some(connection) => connection.await,
-            None => Ok(()),
-        }
-    };
-    let (handed, sandbox, client) = tokio::join!(handed, sandbox, client);
-    handed?;
-    let (client, sandbox) = (client?, sandbox?);
-    match apart(client, take_apart) {
-        Ok(client) => {
-            let (client, _rest) = client?;
-            let sandbox = sandbox.downcast::<TokioIo<TcpStream>>().map_err(|_| "it is no connection of ours")?;
-            let sandbox = Side { socket: Socket::Tcp(sandbox.io.into_inner()), first: sandbox.read_buf };
-            splice::both_ways(client, sandbox).await?;
-        }
-        Err(client) => pump::both_ways(TokioIo::new(client), TokioIo::new(sandbox)).await?,
-    }
+    // The answer may have come before HTTP was over.
+    let (_, client) = tokio::join!(connection.until_over(), client);
+    let (socket, first) = connection.into_socket();
+    let sandbox = Side { socket: Socket::Tcp(socket), first };
+    let TakeApart(take_apart) = take_apart.ok_or("nobody knows what the client's connection consists of")?;
+    let client = take_apart(client?).map_err(|_| "the client's connection is of another kind")?;
+    let Apart { socket, first, rest: _rest } = client;
+    splice::both_ways(Side { socket, first }, sandbox).await?;
     Ok(())
-}
-
-/// With what must be kept for as long as the socket is used.
-type ClientSide = (Side, Box<dyn Any + Send>);
-
-/// The socket of a client and what belongs to it; the connection itself where it is none that is known.
-fn apart(client: Upgraded, take_apart: Option<TakeApart>) -> Result<io::Result<ClientSide>, Upgraded> {
-    let Some(TakeApart(take_apart)) = take_apart else { return Err(client) };
-    let with_first = |Apart { socket, first, rest }| (Side { socket, first }, rest);
-    take_apart(client).map(|apart| apart.map(with_first))
 }

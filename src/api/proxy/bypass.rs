@@ -1,0 +1,332 @@
+//! Long answers of a known length, whose bytes go from the sandbox's socket to the client's without coming into this process.
+//!
+//! The HTTP library still says where an answer begins and ends, and when its next piece may go. What it gets of such an answer
+//! are stand-ins: as many bytes as are in a pipe, without content. It hands them down as they are, in the list of buffers of a
+//! `writev(2)`, and the stream below knows them by their address and sends what is in the pipe in their place. Body and stream
+//! are polled by one task, so either may wake the other by the waker that it was given.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Socket;
+use super::pipe::{CAPACITY, Pipe};
+
+/// Never read: only its address counts.
+static STAND_IN: [u8; CAPACITY] = [0; CAPACITY];
+
+fn is_stand_in(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && STAND_IN.as_ptr_range().contains(&bytes.as_ptr())
+}
+
+/// Belongs to one connection of a client, and comes with each of its requests.
+#[derive(Debug, Clone, Default)]
+pub struct Bypass(Arc<Mutex<Way>>);
+
+#[derive(Debug, Default)]
+struct Way {
+    pipe: Option<Pipe>,
+    /// No body uses the pipe any more, but the last of one may be in it still.
+    over: bool,
+}
+
+impl Bypass {
+    fn lock(&self) -> MutexGuard<'_, Way> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// When there is no descriptor for a pipe.
+    pub fn open(&self) -> io::Result<()> {
+        let mut way = self.lock();
+        if way.pipe.is_none() {
+            way.pipe = Some(Pipe::new()?);
+        }
+        way.over = false;
+        Ok(())
+    }
+
+    /// The stand-ins for the next bytes of the socket, once those before are sent. None are its end.
+    fn poll_fill(&self, context: &mut Context<'_>, from: &Socket, most: u64) -> Poll<io::Result<Bytes>> {
+        let mut way = self.lock();
+        let pipe = way.pipe.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        if pipe.filled() > 0 {
+            // Whoever empties it wakes this.
+            return Poll::Pending;
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let filled = ready!(pipe.poll_fill(context, from, most))?;
+        Poll::Ready(Ok(STAND_IN.get(..filled).map(Bytes::from_static).unwrap_or_default()))
+    }
+
+    fn poll_drain(&self, context: &mut Context<'_>, to: &Socket, most: usize) -> Poll<io::Result<usize>> {
+        let mut way = self.lock();
+        let pipe = way.pipe.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        let given = ready!(pipe.poll_drain(context, to, most))?;
+        if pipe.filled() == 0 {
+            context.waker().wake_by_ref();
+            way.leave();
+        }
+        Poll::Ready(Ok(given))
+    }
+}
+
+impl Way {
+    /// A connection that goes on keeps no descriptors for what is over.
+    fn leave(&mut self) {
+        if self.over && self.pipe.as_ref().is_some_and(|pipe| pipe.filled() == 0) {
+            self.pipe = None;
+        }
+    }
+}
+
+/// A client's socket on which stand-ins become what they stand for.
+#[derive(Debug)]
+pub struct Wire {
+    socket: Socket,
+    bypass: Bypass,
+}
+
+impl Wire {
+    #[must_use]
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, bypass: Bypass::default() }
+    }
+
+    #[must_use]
+    pub fn bypass(&self) -> Bypass {
+        self.bypass.clone()
+    }
+
+    #[must_use]
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().position(|slice| is_stand_in(slice));
+        // What comes before it goes first.
+        let before = slices.get(..first.unwrap_or(slices.len())).unwrap_or_default();
+        match first.and_then(|first| slices.get(first)) {
+            Some(stand_in) if before.iter().all(|slice| slice.is_empty()) => {
+                self.bypass.poll_drain(context, &self.socket, stand_in.len())
+            }
+            _ => Pin::new(&mut self.socket).poll_write_vectored(context, before),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+/// The body of an answer that takes this way.
+pub struct Around {
+    /// What was read of it already.
+    first: VecDeque<Bytes>,
+    from: Socket,
+    /// Bytes that were not read yet.
+    rest: u64,
+    by: Bypass,
+    left: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl fmt::Debug for Around {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Around").field("from", &self.from).field("rest", &self.rest).finish_non_exhaustive()
+    }
+}
+
+impl Around {
+    /// A body of so many bytes, of which `first` were read already. It breaks off when `left` is over. `by` must be open.
+    pub fn new(
+        length: u64,
+        mut first: VecDeque<Bytes>,
+        from: Socket,
+        by: Bypass,
+        left: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Self {
+        let mut rest = length;
+        for piece in &mut first {
+            // What a server sends beyond the length that it told is not of this answer.
+            piece.truncate(usize::try_from(rest).unwrap_or(usize::MAX));
+            rest = rest.saturating_sub(piece.len() as u64);
+        }
+        first.retain(|piece| !piece.is_empty());
+        Self { first, from, rest, by, left }
+    }
+}
+
+impl HttpBody for Around {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if this.rest == 0 {
+            return Poll::Ready(None);
+        }
+        match this.by.poll_fill(context, &this.from, this.rest) {
+            Poll::Ready(Ok(piece)) if piece.is_empty() => Poll::Ready(Some(Err(ErrorKind::UnexpectedEof.into()))),
+            Poll::Ready(filled) => {
+                this.rest = this.rest.saturating_sub(filled.as_ref().map_or(0, |piece| piece.len() as u64));
+                Poll::Ready(Some(filled.map(Frame::data)))
+            }
+            Poll::Pending => {
+                ready!(this.left.as_mut().poll(context));
+                Poll::Ready(Some(Err(io::Error::other("the sandbox has ended"))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty() && self.rest == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first: u64 = self.first.iter().map(|piece| piece.len() as u64).sum();
+        SizeHint::with_exact(first.saturating_add(self.rest))
+    }
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        let mut way = self.by.lock();
+        way.over = true;
+        way.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response, body::Incoming};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+    use super::*;
+
+    const LENGTH: usize = 4_000_003;
+
+    async fn tcp() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (ours.expect("connected"), theirs.expect("accepted").0)
+    }
+
+    fn content() -> Vec<u8> {
+        (0..LENGTH as u32).map(|number| (number % 251) as u8 + 1).collect()
+    }
+
+    /// Answers every request on `wire` with a body from a program that sends `sent` of the content after its first bytes.
+    fn serve(wire: Wire, sent: usize) -> tokio::task::JoinHandle<hyper::Result<()>> {
+        let bypass = wire.bypass();
+        let service = service_fn(move |_: Request<Incoming>| {
+            let by = bypass.clone();
+            async move {
+                let (ours, mut program) = tcp().await;
+                let first: VecDeque<Bytes> = [Bytes::copy_from_slice(&content()[..1000]), Bytes::new()].into();
+                tokio::spawn(async move { program.write_all(&content()[1000..sent]).await });
+                by.open().expect("a pipe");
+                let left = Box::pin(std::future::pending());
+                Ok::<_, Infallible>(Response::new(Around::new(LENGTH as u64, first, Socket::Tcp(ours), by, left)))
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(wire), service))
+    }
+
+    /// Reads one answer to its end, which its head tells.
+    async fn answer(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (String, Vec<u8>) {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("asked");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.expect("a head"));
+        }
+        let mut body = Vec::new();
+        client.take(LENGTH as u64).read_to_end(&mut body).await.expect("a body");
+        (String::from_utf8(head).expect("text"), body)
+    }
+
+    #[tokio::test]
+    async fn one_answer_after_the_other_comes_as_it_was_sent() {
+        let (mut by_unix, ours) = UnixStream::pair().expect("a pair");
+        let wire = Wire::new(Socket::Unix(ours));
+        let bypass = wire.bypass();
+        serve(wire, LENGTH);
+        let (mut by_tcp, ours) = tcp().await;
+        serve(Wire::new(Socket::Tcp(ours)), LENGTH);
+        for _ in 0..2 {
+            for (head, body) in [answer(&mut by_unix).await, answer(&mut by_tcp).await] {
+                assert!(head.contains(&format!("content-length: {LENGTH}\r\n")), "{head}");
+                assert!(body == content(), "another content");
+            }
+        }
+        assert!(bypass.lock().pipe.is_none(), "a connection at rest has no pipe");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_too_early_ends_the_connection() {
+        let (mut client, ours) = UnixStream::pair().expect("a pair");
+        let served = serve(Wire::new(Socket::Unix(ours)), LENGTH / 2);
+        let (_, body) = answer(&mut client).await;
+        assert!(body.len() < LENGTH && content().starts_with(&body), "{} bytes", body.len());
+        assert!(served.await.expect("joined").is_err());
+    }
+
+    #[tokio::test]
+    async fn what_comes_beyond_the_length_is_not_of_the_answer() {
+        let (ours, _program) = tcp().await;
+        let first = [Bytes::from_static(b"answer and more"), Bytes::from_static(b"more")].into();
+        let left = Box::pin(std::future::pending());
+        let body = Around::new(6, first, Socket::Tcp(ours), Bypass::default(), left);
+        assert_eq!(body.size_hint().exact(), Some(6));
+        assert_eq!(body.first, [Bytes::from_static(b"answer")]);
+    }
+}
