@@ -104,32 +104,38 @@ pub enum Told {
     Nothing,
 }
 
-/// A detached overlay mount of `layers` (names below the slot's layer mount, lowest first). `anchor` is a directory
-/// that the second way may mount on, in a namespace of its own.
-pub fn mount_root(
-    way: Way,
-    anchor: &Path,
-    slot: &Slot,
-    layers: &[String],
-    writable: &Writable,
-) -> sys::Result<(OwnedFd, Told)> {
+/// A sandbox's root, mounted.
+#[derive(Debug)]
+pub struct Root {
+    /// A detached overlay mount.
+    pub mount: OwnedFd,
+    pub told: Told,
+    /// The detached mount that the writable side was taken from. To close it takes the time in which every processor leaves
+    /// what it is at (RCU).
+    pub spent: Option<OwnedFd>,
+}
+
+/// The root of `layers` (names below the slot's layer mount, lowest first). `anchor` is a directory that the second way may
+/// mount on, in a namespace of its own.
+pub fn mount_root(way: Way, anchor: &Path, slot: &Slot, layers: &[String], writable: &Writable) -> sys::Result<Root> {
     let told = if slot.about.fit(slot.layers.as_fd(), layers)? { Told::Layer } else { Told::Nothing };
-    let root = match way {
-        Way::Descriptors => by_descriptors(slot, layers, writable, told)?,
-        Way::Paths => by_paths(anchor, slot, layers, writable, told)?,
+    let (mount, spent) = match way {
+        Way::Descriptors => by_descriptors(slot, layers, writable, told).map(|(mount, own)| (mount, Some(own)))?,
+        Way::Paths => (by_paths(anchor, slot, layers, writable, told)?, None),
     };
     // A kernel that cannot write to the upper directory mounts read-only without a word.
-    let found = sys::told(fstatvfs(&root), || "fstatvfs(root)".to_owned())?;
+    let found = sys::told(fstatvfs(&mount), || "fstatvfs(root)".to_owned())?;
     if found.flags().contains(FsFlags::ST_RDONLY) {
         return Err(SyscallError {
             call: "fsmount(overlay): the kernel made it read-only".into(),
             errno: Errno::EROFS,
         });
     }
-    Ok((root, told))
+    Ok(Root { mount, told, spent })
 }
 
-fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable, told: Told) -> sys::Result<OwnedFd> {
+/// With the mount that the writable side was taken from.
+fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable, told: Told) -> sys::Result<(OwnedFd, OwnedFd)> {
     let context = FsContext::open(c"overlay")?;
     let skeleton = open_path(slot.skeleton.as_fd(), ".")?;
     context.descriptor(c"lowerdir+", skeleton.as_fd())?;
@@ -148,7 +154,7 @@ fn by_descriptors(slot: &Slot, layers: &[String], writable: &Writable, told: Tol
     }
     // What a sandbox wrote dies with the host's memory anyway: no sync of the whole file system when it ends.
     context.flag(c"volatile")?;
-    context.mount(MountAttr::NO_DEV)
+    Ok((context.mount(MountAttr::NO_DEV)?, own))
 }
 
 fn open_path(dir: BorrowedFd<'_>, path: &str) -> sys::Result<OwnedFd> {

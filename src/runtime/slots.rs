@@ -26,8 +26,8 @@ use crate::sys::{self, MountAttr, SyscallError, TreeSource};
 /// How long a create waits for a slot when none is ready: many times what making one takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A sandbox is busiest in its first moments.
-const AFTER_A_CREATE: Duration = Duration::from_millis(10);
+/// A sandbox is busiest in its first moments, and in its last.
+const REST: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Slot {
@@ -136,24 +136,25 @@ struct Ready {
     /// Slots that are to have this id and this range, of a sandbox that was recorded by an earlier daemon.
     ordered: Vec<(SandboxId, u32)>,
     delivered: HashMap<SandboxId, Result<Slot, SlotError>>,
-    last_taken: Option<Instant>,
+    /// When a sandbox began, or began to end.
+    last_busy: Option<Instant>,
     failure: Option<SlotError>,
     closed: bool,
 }
 
 impl Ready {
     fn pop(&mut self) -> Option<Slot> {
-        self.last_taken = Some(Instant::now());
+        self.last_busy = Some(Instant::now());
         self.slots.pop()
     }
 
-    /// How long to leave the processors to the sandbox that has just begun, while enough others are ready.
+    /// How long to leave the processors to the sandbox that begins or ends, while enough others are ready.
     fn rest(&self, target: usize) -> Option<Duration> {
         if self.closed || self.waiting > 0 || !self.ordered.is_empty() || self.slots.len() <= target / 2 {
             return None;
         }
-        let since = self.last_taken?.elapsed();
-        AFTER_A_CREATE.checked_sub(since).filter(|rest| !rest.is_zero())
+        let since = self.last_busy?.elapsed();
+        REST.checked_sub(since).filter(|rest| !rest.is_zero())
     }
 }
 
@@ -231,9 +232,11 @@ impl Slots {
         self.shared.lock().ids.contains(id)
     }
 
-    /// A slot that was taken became a sandbox, with a record of its own.
+    /// A slot that was taken became a sandbox, with a record of its own; or that sandbox ends.
     pub fn used(&self, id: &SandboxId) {
-        self.shared.lock().ids.remove(id);
+        let mut ready = self.shared.lock();
+        ready.ids.remove(id);
+        ready.last_busy = Some(Instant::now());
     }
 
     /// Takes apart a slot that was taken and is not needed.

@@ -12,6 +12,7 @@ use super::{Inner, LinuxConfig, LinuxError, etc, failed, image_failed, step_fail
 use crate::image::Image;
 use crate::model::{Reason, SandboxId, SandboxSpec};
 use crate::proto::{self, Command};
+use crate::runtime::about::About;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::launcher::{Holding, LauncherError};
 use crate::runtime::plan::{self, ImageDefaults};
@@ -27,6 +28,15 @@ pub struct Born {
     pub pidfd: OwnedFd,
     pub control: OwnedFd,
     pub notes: Vec<String>,
+    pub spent: Spent,
+}
+
+/// What the root was made of. The sandbox has it by now, and to close a mount takes longer than to make one: that is for when
+/// nobody waits.
+#[derive(Debug)]
+pub struct Spent {
+    _mounts: [Option<OwnedFd>; 3],
+    _about: About,
 }
 
 /// Image, directory, root, limits, order to start: each step's resources are named by the recorded id, so what fails
@@ -55,17 +65,18 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
     let logs = dirs::make_logs(&dir).map_err(file_failed)?;
     let layers: Vec<String> = image.layers.iter().map(|layer| layer.dir.clone()).collect();
     let root = mount_root(inner.way, &inner.config.run_dir, &slot, &layers, &writable);
-    let (root, told) = root.map_err(|error| failed(Reason::StartFailed, &error))?;
-    if told == Told::Nothing {
-        etc::write(&root, base, slot.about.files()).map_err(|error| failed(Reason::StartFailed, &error))?;
+    let root = root.map_err(|error| failed(Reason::StartFailed, &error))?;
+    if root.told == Told::Nothing {
+        etc::write(&root.mount, base, slot.about.files()).map_err(|error| failed(Reason::StartFailed, &error))?;
     }
     let mut notes = inner.cgroups.limit(id, &limits).map_err(cgroup_failed)?;
     notes.extend(note);
     let start_ticks = proof::start_ticks(slot.holding.pid).unwrap_or_default();
-    order_start(inner, id, spec, &image, &slot.holding, &root, &logs)?;
+    order_start(inner, id, spec, &image, &slot.holding, &root.mount, &logs)?;
+    let spent = Spent { _mounts: [root.spent, Some(slot.layers), Some(slot.skeleton)], _about: slot.about };
     let Holding { pid, pidfd, control } = slot.holding;
     let proof = Proof { pid, start_ticks, nonce: slot.nonce, image: image.digest.clone() };
-    Ok(Born { proof, pidfd, control, notes })
+    Ok(Born { proof, pidfd, control, notes, spent })
 }
 
 fn order_start(
