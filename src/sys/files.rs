@@ -54,6 +54,14 @@ pub fn set_cloexec(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     Ok(())
 }
 
+/// Has what was written to a file go to the disk, without waiting for it (`sync_file_range(2)`).
+pub fn begin_writeback(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: takes numbers only; a length of 0 is all of the file.
+    let result = unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    checked(libc::c_long::from(result), || format!("sync_file_range({}, SYNC_FILE_RANGE_WRITE)", fd.as_raw_fd()))?;
+    Ok(())
+}
+
 /// Marks every descriptor from `first` on close-on-exec (`close_range(2)`, Linux 5.11).
 pub fn cloexec_from(first: RawFd) -> Result<()> {
     // SAFETY: only sets a flag on descriptors.

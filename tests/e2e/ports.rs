@@ -83,6 +83,22 @@ fn nothing_of_it_is_left_on_the_host() {
     daemon.check_left(&before);
 }
 
+#[test]
+fn a_long_answer_comes_byte_for_byte_or_breaks_off() {
+    let Some(daemon) = Daemon::start("a_long_answer_comes_byte_for_byte") else { return };
+    let sandbox = server(&daemon, "8000", "seq 1 1500000 > numbers; truncate -s 1G endless");
+    let numbers: String = (1..=1_500_000).map(|number| format!("{number}\n")).collect();
+    let answer = fetch(&daemon.client, &sandbox.path("proxy/8000/numbers")).expect(200);
+    assert!(answer.text() == numbers, "{} bytes of {}", answer.body.len(), numbers.len());
+    let mut stream = stream(&daemon);
+    let ask = format!("GET {} HTTP/1.1\r\nHost: b\r\n\r\n", sandbox.path("proxy/8000/endless"));
+    stream.write_all(ask.as_bytes()).expect("asked");
+    stream.read_exact(&mut [0; 1 << 20]).expect("it has begun");
+    sandbox.delete();
+    let rest = std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or_default();
+    assert!(rest < 1 << 30, "the sandbox has ended, and its answer has not");
+}
+
 fn stream(daemon: &Daemon) -> UnixStream {
     let stream = UnixStream::connect(daemon.path("api.sock")).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");

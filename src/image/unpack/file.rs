@@ -16,6 +16,11 @@ use super::tree::{OpenDir, Tree};
 use crate::image::ImageError;
 use crate::image::pack::Content;
 use crate::image::tar::{Input, Member, Region, TarReader};
+use crate::sys;
+
+/// The disk begins with a file of this size at once, so that little is left for the end of the import, which waits for all of
+/// it. Smaller ones are better written together.
+const LARGE: u64 = 128 << 10;
 
 /// Makes the file and writes the data that the archive has for it. Returns the number of attributes left out.
 pub fn make<R: Input>(
@@ -38,6 +43,10 @@ pub fn make<R: Input>(
         ImageError::Io { source, .. } => ImageError::io(format!("write {}", tree.at(&member.name)), source),
         other => other,
     })?;
+    if member.stored >= LARGE {
+        // A file system that cannot do it does all at the end.
+        drop(sys::begin_writeback(file.as_fd()));
+    }
     let finished = fstat(&file).and_then(|stat| {
         contents.note(stat.st_ino, content.finish());
         finish(&file, member, &stat)
