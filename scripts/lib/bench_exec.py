@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import scratch
+from peer_docker import Docker
 from report import create, expect, micros, percentiles, table, threads, timed, verdict
 
 TRUE = json.dumps({"argv": ["/bin/true"]}).encode()
@@ -78,18 +79,15 @@ def one_by_one(daemon, name, runs):
 
 
 def docker_exec(programs, runs):
-    """Beside it, where a docker answers."""
-    if subprocess.run(["sh", "-c", "command -v docker && docker info"], capture_output=True).returncode != 0:
-        return [["docker exec", "not installed", "", "", ""]]
-    image, quiet = "bivouac-bench-exec", dict(stdout=subprocess.DEVNULL, check=True)
-    subprocess.run(["docker", "import", os.path.join(programs, "bivouac-base.tar"), image], **quiet)
-    name = subprocess.check_output(["docker", "run", "-d", image, "sleep", "1000000"], text=True).strip()
-    try:
-        times = [timed(lambda: subprocess.run(["docker", "exec", name, "/bin/true"], check=True))[0] for _ in range(runs)]
-    finally:
-        subprocess.run(["docker", "rm", "-f", name], **quiet)
-        subprocess.run(["docker", "rmi", "-f", image], **quiet)
-    return [[f"docker exec, {runs} runs", *map(micros, percentiles(times)), ""]]
+    """Beside it, by a Docker daemon of the bench's own."""
+    with Docker(programs) as docker:
+        if not docker.runs:
+            return [["docker exec", docker.why, "", "", ""]]
+        docker.do("import", os.path.join(programs, "bivouac-base.tar"), "base")
+        name = docker.do("run", "--detach", "--network", "none", "base", "sleep", "1000000")
+        times = [timed(lambda: docker.do("exec", name, "/bin/true"))[0] for _ in range(runs)]
+        docker.do("rm", "--force", name)
+    return [["docker exec", *map(micros, percentiles(times)), ""]]
 
 
 def many(daemon, name, count, width):

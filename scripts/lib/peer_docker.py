@@ -50,7 +50,8 @@ class Docker:
         self.socket = os.path.join(self.dir, "d.sock")
         log = os.path.join(self.dir, "log")
         parts = [f"--{name}={os.path.join(self.dir, name[:4])}" for name in ("data-root", "exec-root")]
-        options = ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none", "--log-level=error",
+        options = [f"--cgroup-parent=/{os.path.basename(self.dir)}", "--iptables=false", "--ip6tables=false",
+                   "--ip-forward=false", "--bridge=none", "--log-level=error",
                    f"--pidfile={self.dir}/pid", "-H", f"unix://{self.socket}", "--config-file", os.path.join(self.dir, "none")]
         with open(os.path.join(self.dir, "none"), "w") as config:
             config.write("{}")
@@ -70,13 +71,17 @@ class Docker:
         return subprocess.run(["docker", "-H", f"unix://{self.socket}", *words], env=self.environment, capture_output=True,
                               text=True)
 
+    def do(self, *words):
+        done = self.ask(*words)
+        if done.returncode:
+            raise SystemExit(f"docker {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
     def pull(self, image):
         start = time.perf_counter()
-        done = self.ask("pull", "--quiet", image)
+        self.do("pull", "--quiet", image)
         seconds = time.perf_counter() - start
-        if done.returncode:
-            raise SystemExit(f"docker pull {image}: {done.stderr.strip()}")
-        self.ask("image", "rm", image)
+        self.do("image", "rm", image)
         return seconds
 
     def __exit__(self, *_):
@@ -88,6 +93,9 @@ class Docker:
                 self.child.kill()
                 self.child.wait()
         scratch.until(10, f"{self.dir} can be removed", self.removed, 0.1)
+        for hierarchy in ("/sys/fs/cgroup", "/sys/fs/cgroup/*"):
+            for cgroup in glob.glob(os.path.join(hierarchy, os.path.basename(self.dir))):
+                os.rmdir(cgroup)
 
     def removed(self):
         shutil.rmtree(self.dir, ignore_errors=True)
