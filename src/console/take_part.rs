@@ -85,6 +85,8 @@ impl Part<'_> {
                     match self.converse(socket, &mut ours, &mut shown).await? {
                         End::Exit(code) => return Ok(Some(code)),
                         End::Detached => return Ok(None),
+                        // Nobody waits for a connection to come back.
+                        End::Broken if ours.keys.left => return Ok(None),
                         End::Broken => {}
                     }
                 }
@@ -143,6 +145,9 @@ impl Part<'_> {
                 waiting.pop_front();
             }
             ours.unsent = None;
+            if ours.keys.left {
+                return End::Detached;
+            }
             let room = connected && ours.given.has_room();
             tokio::select! {
                 // It lives as long as this does, or the connection is over.
@@ -159,8 +164,7 @@ impl Part<'_> {
                 }
                 bytes = next(&mut ours.input), if room => match bytes {
                     Some(bytes) => {
-                        let bytes = if self.detaches { ours.keys.pass(bytes) } else { Some(bytes) };
-                        let Some(bytes) = bytes else { return End::Detached };
+                        let bytes = if self.detaches { ours.keys.pass(bytes) } else { bytes };
                         if !bytes.is_empty() {
                             waiting.push_back(typed(&bytes));
                             ours.given.push(bytes);
@@ -187,25 +191,30 @@ impl Part<'_> {
 struct Keys {
     /// Ctrl-P was typed, and is held back until the next key.
     held: bool,
+    /// Both were.
+    left: bool,
 }
 
 impl Keys {
     const FIRST: u8 = 0x10;
     const SECOND: u8 = 0x11;
 
-    /// What goes on of what was typed; nothing more once both were.
-    fn pass(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+    /// What goes on of what was typed; nothing of what comes after both.
+    fn pass(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         let mut passed = Vec::with_capacity(bytes.len() + 1);
         for byte in bytes {
             let held = std::mem::replace(&mut self.held, byte == Self::FIRST);
             match (held, byte) {
-                (true, Self::SECOND) => return None,
+                (true, Self::SECOND) => {
+                    self.left = true;
+                    break;
+                }
                 (true, Self::FIRST) | (false, Self::FIRST) => passed.extend(held.then_some(Self::FIRST)),
                 (true, _) => passed.extend([Self::FIRST, byte]),
                 (false, _) => passed.push(byte),
             }
         }
-        Some(passed)
+        passed
     }
 }
 
@@ -416,11 +425,15 @@ mod tests {
     #[test]
     fn two_keys_leave_it_and_every_other_goes_on() {
         let mut keys = Keys::default();
-        let mut pass = |bytes: &[u8]| keys.pass(bytes.to_vec());
-        assert_eq!(pass(b"a\x11b"), Some(b"a\x11b".to_vec()));
-        assert_eq!((pass(b"c\x10"), pass(b"d")), (Some(b"c".to_vec()), Some(b"\x10d".to_vec())));
-        assert_eq!(pass(b"\x10\x10\x10e"), Some(b"\x10\x10\x10e".to_vec()));
-        assert_eq!((pass(b"f\x10"), pass(b"\x11g")), (Some(b"f".to_vec()), None));
+        let mut pass = |bytes: &[u8]| {
+            let passed = keys.pass(bytes.to_vec());
+            (passed, keys.left)
+        };
+        assert_eq!(pass(b"a\x11b"), (b"a\x11b".to_vec(), false));
+        assert_eq!((pass(b"c\x10"), pass(b"d")), ((b"c".to_vec(), false), (b"\x10d".to_vec(), false)));
+        assert_eq!(pass(b"\x10\x10\x10e"), (b"\x10\x10\x10e".to_vec(), false));
+        assert_eq!((pass(b"f\x10"), pass(b"\x11g")), ((b"f".to_vec(), false), (Vec::new(), true)));
+        assert_eq!(Keys::default().pass(b"last\x10\x11".to_vec()), b"last");
     }
 
     #[test]
