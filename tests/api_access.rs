@@ -111,7 +111,7 @@ async fn a_request_keeps_its_id() {
 async fn what_the_server_says_of_itself() {
     let server = Server::start().await;
     assert_eq!(server.get("/health").await.json(), json!({"status": "healthy"}));
-    assert_eq!(server.get("/version").await.json(), json!({"version": "1.2.3"}));
+    assert_eq!(server.get("/version").await.json(), json!({"version": "1.2.3", "network": "none"}));
     assert_eq!(server.send("HEAD", "/health", None).await.status, 200);
 }
 

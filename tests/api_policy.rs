@@ -5,7 +5,7 @@ mod api_support;
 use api_support::{Reply, Server, id};
 use axum::body::Body;
 use bivouac::api::Auth;
-use bivouac::model::{NetworkMode, NetworkPolicy};
+use bivouac::model::{NetworkMode, NetworkOffer, NetworkPolicy};
 use bivouac::sandbox::LifecycleConfig;
 use bivouac::sandbox::fake::Step;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 async fn server() -> Server {
-    let config = LifecycleConfig { network: NetworkMode::Bridge, ..LifecycleConfig::default() };
+    let network = NetworkOffer { mode: NetworkMode::Bridge, why: "it can".to_owned() };
+    let config = LifecycleConfig { network, ..LifecycleConfig::default() };
     Server::with(config, Auth::None).await
 }
 
@@ -123,6 +124,15 @@ async fn without_a_network_there_is_nothing_to_allow() {
     let policy = json!({"networkPolicy": {"defaultAction": "deny"}});
     let refused = other.post("/v1/sandboxes", api_support::request(policy)).await;
     assert_eq!(refused.refusal(), (400, "SANDBOX::INVALID_PARAMETER".into()));
+    let asked = json!({"extensions": {"bivouac.network": "bridge"}});
+    let refused = other.post("/v1/sandboxes", api_support::request(asked)).await;
+    assert_eq!(refused.refusal(), (400, "SANDBOX::INVALID_PARAMETER".into()));
+    let message = refused.json()["message"].to_string();
+    assert!(message.contains("have no network: network.mode of its configuration is"), "{message}");
+    assert_eq!(other.get("/version").await.json()["network"], "none");
+    assert_eq!(server.get("/version").await.json()["network"], "bridge");
+    let listed = other.get("/v1/sandboxes").await.json();
+    assert_eq!(listed["pagination"]["totalItems"], 1, "nothing was made of what was refused");
 }
 
 #[tokio::test]

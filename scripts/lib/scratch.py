@@ -102,7 +102,9 @@ class Daemon:
         self.log = open(os.path.join(self.dir, "daemon.log"), "ab")
         self.child = None
         with open(os.path.join(self.dir, "config.toml"), "w") as config:
-            config.write(CONFIG.format(cgroup=self.cgroup, prepared=PREPARED) + settings)
+            # What is measured without a word about the network is a sandbox without one.
+            network = "" if "[network]" in settings else '\n[network]\nmode = "none"\n'
+            config.write(CONFIG.format(cgroup=self.cgroup, prepared=PREPARED) + settings + network)
 
     def start(self, seconds=30, more=()):
         state, run = os.path.join(self.dir, "state"), os.path.join(self.dir, "run")

@@ -95,11 +95,12 @@ impl ApiError {
                 "Sandbox has no network, so there is nothing that a policy could let it reach. Only a new sandbox can have one."
                     .to_owned(),
             ),
-            Denial::NetworkAway => conflict(
+            Denial::NetworkAway(why) => conflict(
                 "SANDBOX::NO_NETWORK",
-                "This server has no network ([network] mode = \"none\"), and the one that made the sandbox had: what it reaches stays \
-                 as it is, and no name is resolved. Start the server with mode = \"bridge\" and call again."
-                    .to_owned(),
+                format!(
+                    "This server has no network ({why}), and the one that made the sandbox had: what it reaches stays as it is, and \
+                     no name is resolved. Start the server with [network] mode = \"bridge\" and call again."
+                ),
             ),
             Denial::PolicyTooLarge(problem) => too_large(problem),
             Denial::ImageNotFound { message, .. } => Self::refused("SANDBOX::IMAGE_NOT_FOUND", message),

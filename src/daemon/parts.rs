@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::config::Unenforceable;
 use super::{Config, StartFailure, base};
 use crate::image::{ImageStore, Puller, UnpackLimits};
+use crate::model::NetworkOffer;
 use crate::runtime::plan::PlanSettings;
 use crate::sandbox::Host;
 use crate::sandbox::linux::{LinuxConfig, LinuxHost};
@@ -20,6 +21,8 @@ pub struct Parts {
     pub puller: Puller,
     pub store: Arc<Store>,
     pub host: Arc<dyn Host>,
+    /// What its sandboxes have of a network.
+    pub network: NetworkOffer,
 }
 
 /// Opens the stores and starts what makes sandboxes on this host. Blocks; nobody is served yet.
@@ -31,7 +34,8 @@ pub fn assemble(config: &Config) -> Result<Parts, StartFailure> {
     base::ensure(&images, &env::current_exe().unwrap_or_default());
     let puller = Puller::new(Arc::clone(&images), config.registries.clone()).map_err(part("set up the registries"))?;
     let host = host(config, (&images, &puller), &store)?;
-    Ok(Parts { images, puller, store, host })
+    let network = host.network().clone();
+    Ok(Parts { images, puller, store, host: Arc::new(host), network })
 }
 
 /// What is on disk: images and records.
@@ -55,7 +59,7 @@ fn host(
     config: &Config,
     (images, puller): (&Arc<ImageStore>, &Puller),
     store: &Store,
-) -> Result<Arc<dyn Host>, StartFailure> {
+) -> Result<LinuxHost, StartFailure> {
     let taken = store.id_bases().map_err(part("read the id ranges of the recorded sandboxes"))?;
     let linux = LinuxConfig {
         state_dir: config.state_dir.clone(),
@@ -73,7 +77,7 @@ fn host(
         slots: config.prepared_slots,
     };
     let host = LinuxHost::start(linux, (Arc::clone(images), puller.clone()), &taken);
-    Ok(Arc::new(host.map_err(|error| StartFailure::Unfit { source: error.into() })?))
+    host.map_err(|error| StartFailure::Unfit { source: error.into() })
 }
 
 /// `bivouac-init`, which stands beside this program.

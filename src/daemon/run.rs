@@ -23,7 +23,7 @@ use crate::api::access::{Access, Secret};
 use crate::api::{self, ApiState, Auth};
 use crate::console::Address;
 use crate::sandbox::logs::Logs;
-use crate::sandbox::{Sandboxes, StartReport};
+use crate::sandbox::{LifecycleConfig, Sandboxes, StartReport};
 
 /// Runs the daemon and returns the exit code: 0 after it was told to stop, otherwise as [`StartFailure::exit_code`].
 #[must_use]
@@ -77,7 +77,8 @@ async fn serve_until(
     stop: impl Future<Output = &'static str>,
 ) -> Result<(), StartFailure> {
     let (host, store) = (Arc::clone(&parts.host), Arc::clone(&parts.store));
-    let started = Sandboxes::start(host, store, config.lifecycle.clone()).await;
+    let lifecycle = LifecycleConfig { network: parts.network.clone(), ..config.lifecycle.clone() };
+    let started = Sandboxes::start(host, store, lifecycle).await;
     let (sandboxes, report) = started.map_err(parts::part("take the recorded sandboxes over"))?;
     tell(&report);
     let doors = open_doors(config, parts, sandboxes.clone()).await?;

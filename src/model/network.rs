@@ -14,6 +14,29 @@ pub enum NetworkMode {
     Bridge,
 }
 
+/// What a daemon gives its sandboxes of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkOffer {
+    /// What a sandbox has that does not ask.
+    pub mode: NetworkMode,
+    /// Why it is that, for people: what the operator decided, and what the host can do of it.
+    pub why: String,
+}
+
+impl Default for NetworkOffer {
+    fn default() -> Self {
+        Self { mode: NetworkMode::None, why: "network.mode of its configuration is \"none\"".to_owned() }
+    }
+}
+
+impl NetworkOffer {
+    /// Whether there is a network at all.
+    #[must_use]
+    pub fn has_bridge(&self) -> bool {
+        self.mode == NetworkMode::Bridge
+    }
+}
+
 /// What a sandbox asks for of its network beside the mode; what is not given is as the operator decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

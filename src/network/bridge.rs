@@ -93,13 +93,7 @@ impl Bridge {
         }
         check_overlap(&config)?;
         let group = group(&config.name);
-        let filter = Sandboxes {
-            group,
-            pool_v4: config.pool_v4,
-            pool_v6: config.pool_v6,
-            open: config.open.clone(),
-            connections: config.connections.unwrap_or(u32::MAX),
-        };
+        let filter = config.sandboxes(group);
         // The rules stand before anything can be passed on.
         let (table, is_new) = Table::open(&table_name(&config.name), &filter)?;
         let egress = Arc::new(Egress::new(table.clone(), &config.open));
@@ -115,6 +109,22 @@ impl Bridge {
         let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
         let watch = Watch::start(Arc::clone(&ways))?;
         Ok(Self { ways, reaper, _watch: watch })
+    }
+
+    /// Takes away the rules and the gateway of the daemon with this name, unless there is an interface of a sandbox. Blocks.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_unused(name: &str) -> Result<(), BridgeError> {
+        let group = group(name);
+        if !link::of_group(group)?.is_empty() {
+            return Ok(());
+        }
+        Table::remove_whole(&table_name(name))?;
+        match transact(Protocol::Route, &[link::delete(&anchor_name(group))]) {
+            Err(NetlinkError { errno: Errno::ENODEV, .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives the namespace its interface. The rules are in force before it can send anything.
@@ -394,9 +404,13 @@ fn group(daemon: &str) -> u32 {
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) & 0x3fff_ffff | 0x4000_0000
 }
 
+fn anchor_name(group: u32) -> String {
+    format!("{PREFIX}-{group:x}")
+}
+
 /// The gateway's addresses are the host's, on a link that leads nowhere.
 fn raise_gateway(group: u32, gateway: Addresses) -> Result<(), NetlinkError> {
-    let name = format!("{PREFIX}-{group:x}");
+    let name = anchor_name(group);
     match transact(Protocol::Route, &[link::make_anchor(&name)]) {
         Err(error) if error.errno != Errno::EEXIST => return Err(error),
         _ => {}
@@ -407,7 +421,7 @@ fn raise_gateway(group: u32, gateway: Addresses) -> Result<(), NetlinkError> {
 }
 
 /// Another network of the host with the same addresses would be cut off by ours.
-fn check_overlap(config: &NetworkConfig) -> Result<(), BridgeError> {
+pub(super) fn check_overlap(config: &NetworkConfig) -> Result<(), BridgeError> {
     let pools = [Some(config.pool_v4.into()), config.pool_v6.map(Into::into)];
     for pool in pools.into_iter().flatten() {
         let pool: ipnet::IpNet = pool;
@@ -439,7 +453,7 @@ mod tests {
     fn names_fit_what_the_kernel_takes() {
         let id: SandboxId = "0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11".parse().expect("an id");
         assert_eq!(link_name(&id), "bvk0b5e5d5e6f70");
-        assert!(format!("{PREFIX}-{:x}", group("bivouac")).len() <= 15);
+        assert!(anchor_name(group("bivouac")).len() <= 15);
         assert_ne!(group("bivouac"), group("bivouac-0a1b2c"));
         assert_eq!(table_name("bivouac-0a1b2c"), "bivouac_0a1b2c");
     }

@@ -1,10 +1,38 @@
 //! What the operator decides.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::nft::Sandboxes;
 use crate::model::NetworkBounds;
+
+const POOL_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 211, 0, 0), 16);
+const POOL_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfdb1, 0x7000, 0x211, 0, 0, 0, 0, 0), 64);
+
+/// What sandboxes are to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Loopback alone.
+    Loopback,
+    /// A network, or there is no daemon.
+    Bridge(NetworkConfig),
+    /// A network where this host can have it as it is, and loopback alone where not.
+    Auto(NetworkConfig),
+}
+
+impl Wanted {
+    /// What a request for a sandbox may not go beyond.
+    #[must_use]
+    pub fn bounds(&self) -> NetworkBounds {
+        match self {
+            Self::Loopback => NetworkBounds::default(),
+            Self::Bridge(config) | Self::Auto(config) => {
+                NetworkBounds { connections: config.connections, bandwidth: config.bandwidth }
+            }
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkConfig {
@@ -26,17 +54,36 @@ pub struct NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// What a request for a sandbox may not go beyond.
+    /// Where nothing is decided.
     #[must_use]
-    pub fn bounds(&self) -> NetworkBounds {
-        NetworkBounds { connections: self.connections, bandwidth: self.bandwidth }
+    pub fn usual(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            pool_v4: POOL_V4,
+            pool_v6: Some(POOL_V6),
+            open: Vec::new(),
+            resolvers: Vec::new(),
+            enable_forwarding: true,
+            connections: Some(usual_connections()),
+            bandwidth: None,
+        }
+    }
+
+    /// What the packet filter is to know of it; `group` is that of the links.
+    pub(super) fn sandboxes(&self, group: u32) -> Sandboxes {
+        Sandboxes {
+            group,
+            pool_v4: self.pool_v4,
+            pool_v6: self.pool_v6,
+            open: self.open.clone(),
+            connections: self.connections.unwrap_or(u32::MAX),
+        }
     }
 }
 
 /// The connections of a sandbox where nothing else is decided: a 64th of what the host can keep track of, so that a few dozen
 /// cannot take what all others need, and not more than any program should have.
-#[must_use]
-pub fn usual_connections() -> u32 {
+fn usual_connections() -> u32 {
     let all = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
     part_of(all.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65_536))
 }

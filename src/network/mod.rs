@@ -19,6 +19,7 @@
 
 mod address;
 mod alias;
+mod auto;
 mod bridge;
 mod config;
 mod conntrack;
@@ -26,6 +27,7 @@ pub mod doctor;
 mod egress;
 pub mod files;
 mod forwarding;
+mod host;
 mod link;
 mod near;
 mod netlink;
@@ -37,6 +39,7 @@ mod resolver;
 mod watch;
 
 pub use address::Addresses;
+pub use auto::{decide, withdraw};
 pub use bridge::{Bridge, BridgeError};
-pub use config::{NetworkConfig, parse_pool, usual_connections};
+pub use config::{NetworkConfig, Wanted, parse_pool};
 pub use resolver::{Resolver, ResolverError};

@@ -38,7 +38,9 @@ impl Reaper {
 
     pub(super) fn take(&self, id: SandboxId, leg: Leg) {
         // The thread lives as long as this sender.
-        drop(self.gone.as_ref().map(|gone| gone.send(Gone { id, leg, since: Instant::now() })));
+        if let Some(gone) = &self.gone {
+            drop(gone.send(Gone { id, leg, since: Instant::now() }));
+        }
     }
 }
 

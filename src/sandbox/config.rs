@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Limits, NetworkBounds, NetworkMode};
+use crate::model::{Limits, NetworkBounds, NetworkMode, NetworkOffer};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleConfig {
@@ -18,15 +18,15 @@ pub struct LifecycleConfig {
     pub terminated_retention: Duration,
     /// Whether a renewal may bring the end nearer.
     pub allow_shorter_expiration: bool,
-    /// What a sandbox has of a network that does not ask.
-    pub network: NetworkMode,
+    /// What sandboxes have of a network, as the host has found it.
+    pub network: NetworkOffer,
 }
 
 impl LifecycleConfig {
     /// What a sandbox that asks for this has.
     #[must_use]
     pub fn network(&self, asked: Option<NetworkMode>) -> NetworkMode {
-        asked.unwrap_or(self.network)
+        asked.unwrap_or(self.network.mode)
     }
 }
 
@@ -39,7 +39,7 @@ impl Default for LifecycleConfig {
             network_bounds: NetworkBounds::default(),
             terminated_retention: Duration::from_secs(60),
             allow_shorter_expiration: false,
-            network: NetworkMode::None,
+            network: NetworkOffer::default(),
         }
     }
 }

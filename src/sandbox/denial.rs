@@ -25,8 +25,8 @@ pub enum Denial {
     ExpiryNotLater { current: DateTime<Utc> },
     #[error("the sandbox has no network, so no policy can let it reach anything")]
     NoNetwork,
-    #[error("the sandbox has a network of an earlier daemon, and this one has none")]
-    NetworkAway,
+    #[error("the sandbox has a network of an earlier daemon, and this one has none: {0}")]
+    NetworkAway(String),
     #[error(transparent)]
     PolicyTooLarge(PolicyTooLarge),
     #[error("image {image}: {message}")]

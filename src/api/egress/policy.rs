@@ -19,7 +19,7 @@ pub fn show(sandboxes: &Sandboxes, id: &SandboxId) -> Result<PolicyStatusBody, A
             let closed = PolicyStatusBody::new(Some(&NetworkPolicy::closed()));
             without(closed, "the sandbox has no network")
         }
-        NetworkMode::Bridge if config.network == NetworkMode::None => {
+        NetworkMode::Bridge if !config.network.has_bridge() => {
             without(status(&sandbox), "the server has no network now; the packet filter has what an earlier one left")
         }
         NetworkMode::Bridge => status(&sandbox),

@@ -33,12 +33,12 @@ pub async fn create(State(state): State<ApiState>, JsonBody(body): JsonBody) -> 
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(SandboxBody::created(sandbox))).into_response())
 }
 
-fn rules(config: &LifecycleConfig) -> Rules {
+fn rules(config: &LifecycleConfig) -> Rules<'_> {
     Rules {
         min_timeout: config.min_timeout.as_secs(),
         max_timeout: config.max_timeout.map(|most| most.as_secs()),
         max_limits: config.max_limits,
-        network: config.network(None),
+        network: &config.network,
         network_bounds: config.network_bounds,
         arch: architecture(),
         now: Utc::now(),

@@ -19,9 +19,10 @@ pub async fn health() -> Json<Value> {
     Json(json!({"status": "healthy"}))
 }
 
-/// `GET /version`.
+/// `GET /version`, and what sandboxes have of a network.
 pub async fn version(State(state): State<ApiState>) -> Json<Value> {
-    Json(json!({"version": state.version}))
+    let network = state.sandboxes.config().network.mode;
+    Json(json!({"version": state.version, "network": network.as_str()}))
 }
 
 /// `GET /openapi.json`: the description of this API.

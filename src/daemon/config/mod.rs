@@ -25,8 +25,8 @@ use crate::api::access::PublicHost;
 use crate::api::auth::{ApiKey, read_key_file};
 use crate::console::Address;
 use crate::image::{KeepPolicy, Policy, RegistryConfig};
-use crate::model::{Limits, NetworkMode, parse_memory, with_causes};
-use crate::network::NetworkConfig;
+use crate::model::{Limits, parse_memory, with_causes};
+use crate::network::Wanted;
 use crate::sandbox::LifecycleConfig;
 
 /// Read when no other file is named; it need not be there.
@@ -67,9 +67,10 @@ pub struct Config {
     pub min_free_disk: u64,
     /// Mount roots the way of kernels before 6.15.
     pub overlay_by_paths: bool,
-    /// The network of sandboxes; `None` is loopback alone.
-    pub network: Option<NetworkConfig>,
+    /// The network of sandboxes.
+    pub network: Wanted,
     pub log: LogConfig,
+    /// All but the network that there really is.
     pub lifecycle: LifecycleConfig,
     /// What a sandbox gets that asks for nothing.
     pub default_limits: Limits,
@@ -144,7 +145,6 @@ impl Config {
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
         let network = network::read(from, &cgroup_parent);
-        let bounds = network.as_ref().map(NetworkConfig::bounds).unwrap_or_default();
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
@@ -155,12 +155,7 @@ impl Config {
             proxy_timeout: proxy_timeout(from),
             proxy_authorization: from.switch("proxy.pass_authorization").unwrap_or(false),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
-            lifecycle: LifecycleConfig {
-                max_limits,
-                network: mode(network.as_ref()),
-                network_bounds: bounds,
-                ..lifecycle(from)
-            },
+            lifecycle: LifecycleConfig { max_limits, network_bounds: network.bounds(), ..lifecycle(from) },
             network,
             cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
@@ -229,11 +224,6 @@ fn log(from: &mut Reader) -> LogConfig {
         format: from.parsed("server.log_format", str::parse::<LogFormat>).unwrap_or_default(),
         level: from.parsed("server.log_level", logging::level).unwrap_or(tracing::level_filters::LevelFilter::INFO),
     }
-}
-
-/// What sandboxes have that do not ask.
-fn mode(network: Option<&NetworkConfig>) -> NetworkMode {
-    network.map_or(NetworkMode::None, |_| NetworkMode::Bridge)
 }
 
 fn lifecycle(from: &mut Reader) -> LifecycleConfig {

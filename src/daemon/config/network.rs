@@ -1,19 +1,39 @@
 //! `[network]`: what sandboxes reach, and with which addresses.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 
 use super::reader::Reader;
-use crate::model::{LEAST_BANDWIDTH, NetworkMode, parse_memory};
-use crate::network::{NetworkConfig, parse_pool, usual_connections};
+use crate::model::{LEAST_BANDWIDTH, parse_memory};
+use crate::network::{NetworkConfig, Wanted, parse_pool};
 
-const POOL_V4: &str = "10.211.0.0/16";
-const POOL_V6: &str = "fdb1:7000:211::/64";
+#[derive(Debug, Clone, Copy, Default)]
+enum Mode {
+    None,
+    Bridge,
+    /// As the host is.
+    #[default]
+    Auto,
+}
 
-/// The network of a daemon by this name; `None` when its sandboxes have loopback alone.
-pub fn read(from: &mut Reader, name: &str) -> Option<NetworkConfig> {
-    let mode = from.parsed("network.mode", str::parse::<NetworkMode>).unwrap_or(NetworkMode::None);
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "none" => Ok(Self::None),
+            "bridge" => Ok(Self::Bridge),
+            "auto" => Ok(Self::Auto),
+            _ => Err("it must be auto, bridge or none"),
+        }
+    }
+}
+
+/// The network of a daemon by this name.
+pub fn read(from: &mut Reader, name: &str) -> Wanted {
+    let mode = from.parsed("network.mode", str::parse::<Mode>).unwrap_or_default();
     let pool_v4 = from.parsed("network.pool_v4", |text| match parse_pool(text)? {
         IpNet::V4(net) => Ok(net),
         IpNet::V6(_) => Err(format!("{text:?} is of IPv6; this pool is of IPv4")),
@@ -26,23 +46,28 @@ pub fn read(from: &mut Reader, name: &str) -> Option<NetworkConfig> {
             IpNet::V4(_) => Err(format!("{text:?} is of IPv4; this pool is of IPv6, or none")),
         },
     });
+    let usual = NetworkConfig::usual(name);
     let config = NetworkConfig {
-        name: name.to_owned(),
-        pool_v4: pool_v4.or_else(|| POOL_V4.parse().ok())?,
-        pool_v6: pool_v6.unwrap_or_else(|| POOL_V6.parse().ok()),
+        pool_v4: pool_v4.unwrap_or(usual.pool_v4),
+        pool_v6: pool_v6.unwrap_or(usual.pool_v6),
         open: from.each("network.open", range).unwrap_or_default(),
         resolvers: from.each("network.resolvers", resolver).unwrap_or_default(),
-        enable_forwarding: from.switch("network.enable_forwarding").unwrap_or(true),
-        connections: connections(from),
+        enable_forwarding: from.switch("network.enable_forwarding").unwrap_or(usual.enable_forwarding),
+        connections: connections(from, usual.connections),
         bandwidth: from.parsed("network.max_bandwidth", bandwidth),
+        name: usual.name,
     };
-    (mode == NetworkMode::Bridge).then_some(config)
+    match mode {
+        Mode::None => Wanted::Loopback,
+        Mode::Bridge => Wanted::Bridge(config),
+        Mode::Auto => Wanted::Auto(config),
+    }
 }
 
 /// 0 is no bound at all.
-fn connections(from: &mut Reader) -> Option<u32> {
+fn connections(from: &mut Reader, usual: Option<u32>) -> Option<u32> {
     match from.number("network.max_connections") {
-        None => Some(usual_connections()),
+        None => usual,
         Some(0) => None,
         Some(most) => Some(u32::try_from(most).unwrap_or(u32::MAX)),
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
-use crate::model::NetworkBounds;
+use crate::model::{NetworkBounds, NetworkOffer};
 
 /// Loads from a file with `text`, these variables and these flags.
 fn load(text: &str, variables: &[(&str, &str)], flags: &[(&'static str, &[&str])]) -> Result<Config, Vec<String>> {
@@ -37,6 +37,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.unenforceable, Unenforceable::Accept);
     assert_eq!(config.max_connections, 1024);
     assert!(config.keys.is_empty());
+    assert!(matches!(&config.network, Wanted::Auto(network) if network.pool_v6.is_some()), "{:?}", config.network);
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn every_kind_of_value_is_read() {
     let text = "[server]\npublic_host = 'example.com:8080/b'\nnames = ['box.example']\n[proxy]\nopen_ports = true\n\
                 [lifecycle]\nmin_timeout_seconds = 1\nmax_timeout_seconds = 3600\nallow_shorter_expiration = true\n\
                 [limits]\ndefault_cpu = 0.5\ndefault_memory = '512Mi'\ndefault_pids = 64\nunenforceable = 'refuse'\n\
-                [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\n";
+                [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\n[network]\nmode = 'none'\n";
     let config = load(text, &[("BIVOUAC_LIFECYCLE_TERMINATED_RETENTION_SECONDS", "5")], &[]).expect("valid");
     assert_eq!(
         config.lifecycle,
@@ -75,7 +76,7 @@ fn every_kind_of_value_is_read() {
             network_bounds: NetworkBounds::default(),
             terminated_retention: Duration::from_secs(5),
             allow_shorter_expiration: true,
-            network: NetworkMode::None,
+            network: NetworkOffer::default(),
         }
     );
     assert_eq!(
@@ -84,6 +85,7 @@ fn every_kind_of_value_is_read() {
     );
     assert_eq!(config.unenforceable, Unenforceable::Refuse);
     assert_eq!((config.log_bytes, config.min_free_disk), (1 << 20, 0));
+    assert_eq!(config.network, Wanted::Loopback);
     assert_eq!(config.public_host.map(|host| host.to_string()).as_deref(), Some("example.com:8080/b"));
     assert!(config.open_ports && config.names == ["box.example"]);
 }
@@ -181,4 +183,15 @@ fn maxima_bind_the_defaults_too() {
     assert_eq!(config.default_limits, Limits { memory_bytes: Some(2 << 30), pids: Some(4096), ..most });
     let problems = load("[limits]\nmax_pids = 10\ndefault_pids = 11\n", &[], &[]).expect_err("too many");
     assert!(problems[0].contains("limits.default_pids is 11, more than limits.max_pids, 10"), "{problems:?}");
+}
+
+#[test]
+fn the_network_is_as_the_operator_decides() {
+    let network = |text: &str| load(&format!("[network]\n{text}"), &[], &[]).map(|config| config.network);
+    let bridge = network("mode = 'bridge'\npool_v4 = '10.9.0.0/24'\npool_v6 = 'none'\nmax_connections = 0\n");
+    let Ok(Wanted::Bridge(config)) = bridge else { panic!("{bridge:?}") };
+    assert_eq!((config.pool_v4.to_string().as_str(), config.pool_v6, config.connections), ("10.9.0.0/24", None, None));
+    assert!(matches!(network("mode = 'auto'"), Ok(Wanted::Auto(_))));
+    let problems = network("mode = 'wifi'").expect_err("invalid");
+    assert!(problems[0].ends_with("it must be auto, bridge or none"), "{problems:?}");
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::console::{self, Call, Client, Failure};
 use crate::image::{ImageStore, Puller, RegistryConfig};
+use crate::model::NetworkOffer;
 use crate::sandbox::fake::FakeHost;
 
 struct Daemon {
@@ -47,7 +48,8 @@ impl Daemon {
     /// Starts it; whoever connects before its door is open is not refused but tries again.
     async fn start(config: Config, host: FakeHost) -> Self {
         let (images, store) = parts::stores(&config).expect("opened");
-        let parts = Parts { puller: puller(&images), images, store, host: Arc::new(host) };
+        let parts =
+            Parts { puller: puller(&images), images, store, host: Arc::new(host), network: NetworkOffer::default() };
         let (stop, stopped) = oneshot::channel();
         let again = config.clone();
         let run = tokio::spawn(async move {
@@ -138,7 +140,8 @@ async fn an_address_that_is_taken_stops_the_start() {
     let dir = tempfile::tempdir().expect("a directory");
     let first = Daemon::start(config(dir.path(), &[]), FakeHost::new()).await;
     let (images, store) = parts::stores(&config(&dir.path().join("other"), &[])).expect("opened");
-    let parts = Parts { puller: puller(&images), images, store, host: Arc::new(FakeHost::new()) };
+    let network = NetworkOffer::default();
+    let parts = Parts { puller: puller(&images), images, store, host: Arc::new(FakeHost::new()), network };
     let refused = serve_until(&first.config, &parts, std::future::pending()).await.expect_err("taken");
     assert!(refused.story().contains("something else answers there"), "{}", refused.story());
     first.stop().await;

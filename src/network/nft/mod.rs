@@ -9,6 +9,7 @@ mod foreign;
 mod near;
 #[cfg(test)]
 pub mod on_trial;
+mod others;
 pub mod policed;
 mod refusal;
 mod ruleset;
@@ -18,5 +19,6 @@ mod traffic;
 pub use element::Member;
 pub use entry::Entry;
 pub use foreign::touched;
+pub use others::{Closed, closed};
 pub use ruleset::Sandboxes;
 pub use table::{CannotFilter, Table};

@@ -17,7 +17,7 @@ use crate::network::netlink::{
 };
 use crate::network::range::Family;
 
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 const NFPROTO_INET: u8 = 1;
 const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
@@ -61,6 +61,15 @@ impl Table {
         let table = Self { name: name.to_owned() };
         let is_new = table.restore(sandboxes)?;
         Ok((table, is_new))
+    }
+
+    /// Takes the table of this name away with all that it has, if it is there.
+    pub fn remove_whole(name: &str) -> Result<(), NetlinkError> {
+        let table = Self { name: name.to_owned() };
+        match transact(Protocol::Netfilter, &batch(vec![table.table(DELTABLE, 0, None)])) {
+            Err(NetlinkError { errno: Errno::ENOENT, .. }) => Ok(()),
+            done => done,
+        }
     }
 
     #[must_use]

@@ -33,7 +33,9 @@ impl Driver {
         let config = &self.shared.config;
         match config.network(self.facts.spec.network) {
             NetworkMode::None => return Err(Denial::NoNetwork),
-            NetworkMode::Bridge if config.network == NetworkMode::None => return Err(Denial::NetworkAway),
+            NetworkMode::Bridge if !config.network.has_bridge() => {
+                return Err(Denial::NetworkAway(config.network.why.clone()));
+            }
             NetworkMode::Bridge => {}
         }
         let mut facts = self.facts.clone();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::image::Policy;
 use crate::model::Limits;
-use crate::network::NetworkConfig;
+use crate::network::Wanted;
 use crate::runtime::plan::PlanSettings;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub struct LinuxConfig {
     pub overlay_by_paths: bool,
     /// When the image of a sandbox is fetched that does not say it itself.
     pub pull_policy: Policy,
-    /// The network that sandboxes get; `None` is loopback alone.
-    pub network: Option<NetworkConfig>,
+    /// The network that sandboxes are to get.
+    pub network: Wanted,
     /// How many prepared places are kept.
     pub slots: usize,
 }

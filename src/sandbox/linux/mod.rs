@@ -38,7 +38,7 @@ use super::fetch::{Fetch, Presence};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore, Puller};
-use crate::model::{Exit, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
+use crate::model::{Exit, NetworkOffer, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::network::{BridgeError, ResolverError};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
@@ -151,6 +151,12 @@ impl LinuxHost {
             way,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What sandboxes have of a network here.
+    #[must_use]
+    pub fn network(&self) -> &NetworkOffer {
+        self.inner.network.offer()
     }
 
     /// Runs kernel and file work on a thread that may block.

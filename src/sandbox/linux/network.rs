@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{LinuxError, failed};
-use crate::model::{NetworkMode, NetworkPolicy, NetworkUsage, Reason, SandboxId, SandboxSpec, with_causes};
-use crate::network::{Addresses, Bridge, NetworkConfig, Resolver, files};
+use crate::model::{
+    NetworkMode, NetworkOffer, NetworkPolicy, NetworkUsage, Reason, SandboxId, SandboxSpec, with_causes,
+};
+use crate::network::{self, Addresses, Bridge, NetworkConfig, Resolver, Wanted, files};
 use crate::runtime::about::Files;
 use crate::runtime::slots::{Slot, Wire};
 use crate::sandbox::host::HostError;
@@ -16,17 +18,58 @@ pub struct Network {
     bridge: Option<Bridge>,
     /// Held while sandboxes may ask.
     _resolver: Option<Resolver>,
+    offer: NetworkOffer,
 }
 
 impl Network {
-    /// Without a configuration, no sandbox has more than loopback. Blocks; called within the runtime.
-    pub fn open(config: Option<NetworkConfig>) -> Result<Self, LinuxError> {
-        let Some(config) = config else { return Ok(Self { bridge: None, _resolver: None }) };
+    /// Blocks; called within the runtime.
+    ///
+    /// # Errors
+    /// When the operator wants a network and this host cannot have it.
+    pub fn open(wanted: Wanted) -> Result<Self, LinuxError> {
+        let network = match wanted {
+            Wanted::Loopback => Self::loopback(NetworkOffer::default().why),
+            Wanted::Bridge(config) => {
+                Self::bridge(config, "network.mode of its configuration is \"bridge\"".to_owned())?
+            }
+            Wanted::Auto(config) => Self::as_it_is(config),
+        };
+        let NetworkOffer { mode, why } = &network.offer;
+        tracing::info!(mode = mode.as_str(), why, "the network of sandboxes");
+        Ok(network)
+    }
+
+    fn loopback(why: String) -> Self {
+        Self { bridge: None, _resolver: None, offer: NetworkOffer { mode: NetworkMode::None, why } }
+    }
+
+    fn bridge(config: NetworkConfig, why: String) -> Result<Self, LinuxError> {
         let resolvers = config.resolvers.clone();
         let bridge = Bridge::open(config)?;
         let gateway: Vec<IpAddr> = bridge.gateway().each().collect();
         let resolver = Resolver::start(&gateway, &resolvers, Some(bridge.egress()))?;
-        Ok(Self { bridge: Some(bridge), _resolver: Some(resolver) })
+        let offer = NetworkOffer { mode: NetworkMode::Bridge, why };
+        Ok(Self { bridge: Some(bridge), _resolver: Some(resolver), offer })
+    }
+
+    /// A network where the host can have it as it is.
+    fn as_it_is(config: NetworkConfig) -> Self {
+        const AUTO: &str = "network.mode of its configuration is \"auto\"";
+        let told = |why: String| Self::loopback(format!("{AUTO}, and {why}"));
+        let (config, without) = match network::decide(config) {
+            Ok(decided) => decided,
+            Err(why) => return told(why),
+        };
+        let without = without.map_or_else(String::new, |without| format!(", {without}"));
+        let why = format!("{AUTO}, and this host has what it takes{without}");
+        Self::bridge(config.clone(), why).unwrap_or_else(|error| {
+            network::withdraw(&config);
+            told(format!("this host failed to {}", with_causes(&error)))
+        })
+    }
+
+    pub fn offer(&self) -> &NetworkOffer {
+        &self.offer
     }
 
     /// What the sandbox is to find in its `/etc` by these names.
@@ -42,14 +85,9 @@ impl Network {
         ]
     }
 
-    /// What a sandbox gets that does not ask, and what its prepared place has already.
-    fn standard(&self) -> NetworkMode {
-        if self.bridge.is_some() { NetworkMode::Bridge } else { NetworkMode::None }
-    }
-
     /// Gives the sandbox what it asks for, where that differs from what its place has.
     pub fn settle(&self, slot: &Slot, spec: &SandboxSpec) -> Result<(), HostError> {
-        let mode = spec.network.unwrap_or(self.standard());
+        let mode = spec.network.unwrap_or(self.offer.mode);
         self.settle_mode(slot, mode)?;
         match &self.bridge {
             Some(bridge) if mode == NetworkMode::Bridge => {
@@ -68,7 +106,7 @@ impl Network {
         match (mode, &self.bridge) {
             (NetworkMode::Bridge, None) => Err(HostError {
                 reason: Reason::StartFailed,
-                message: "give the sandbox a network: this daemon has none (network.mode = \"none\")".to_owned(),
+                message: format!("give the sandbox a network: this daemon has none ({})", self.offer.why),
             }),
             (NetworkMode::None, Some(bridge)) => {
                 bridge.cut(&slot.id);
@@ -88,9 +126,11 @@ impl Network {
             Some(bridge) => bridge.govern(id, policy).map_err(|error| failed(Reason::StartFailed, &error)),
             None if policy.is_some() => Err(HostError {
                 reason: Reason::StartFailed,
-                message: "put the policy of the sandbox in force: this daemon has no network (network.mode = \"none\"); what an \
-                          earlier daemon let it reach stays as it was"
-                    .to_owned(),
+                message: format!(
+                    "put the policy of the sandbox in force: this daemon has no network ({}); what an earlier daemon let it \
+                     reach stays as it was",
+                    self.offer.why
+                ),
             }),
             None => Ok(()),
         }

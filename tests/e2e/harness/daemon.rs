@@ -39,7 +39,8 @@ impl Daemon {
         Self::start_with(test, "")
     }
 
-    /// As [`start`](Self::start), with more lines of configuration; they begin in the section `[runtime]`.
+    /// As [`start`](Self::start), with more lines of configuration; they begin in the section `[runtime]`. Without a section
+    /// `[network]` there is no network.
     pub fn start_with(test: &str, config: &str) -> Option<Self> {
         if !able(test) {
             return None;
@@ -64,7 +65,10 @@ impl Daemon {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::Builder::new().prefix("bivouac-test-").tempdir().expect("a scratch directory");
         let cgroup = format!("bivouac-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let text = format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\nprepared_slots = 4\n{config}");
+        // What a host without a word gives depends on the host.
+        let network = if config.contains("[network]") { "" } else { "[network]\nmode = \"none\"\n" };
+        let text =
+            format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\nprepared_slots = 4\n{config}\n{network}");
         fs::write(dir.path().join("config.toml"), text).expect("written");
         let client = Client::unix(&dir.path().join("api.sock"));
         Self { dir, cgroup, client, child: None, namespace: None }

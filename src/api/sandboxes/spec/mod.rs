@@ -21,20 +21,20 @@ use serde_json::Value;
 
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::model::{Limits, NetworkBounds, NetworkMode, SandboxSpec};
+use crate::model::{Limits, NetworkBounds, NetworkOffer, SandboxSpec};
 use crate::sandbox::Fetch;
 
 /// What the checks must know of the server and the moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub struct Rules<'a> {
     /// The shortest time to live, in seconds.
     pub min_timeout: u64,
     /// The longest, in seconds, when there is one.
     pub max_timeout: Option<u64>,
     /// The most that a sandbox may ask for.
     pub max_limits: Limits,
-    /// What a sandbox has of a network that does not ask.
-    pub network: NetworkMode,
+    /// What there is of a network.
+    pub network: &'a NetworkOffer,
     pub network_bounds: NetworkBounds,
     /// The architecture of this host in the words of OCI (`amd64`).
     pub arch: &'static str,
@@ -42,20 +42,21 @@ pub struct Rules {
 }
 
 /// Reads the request for a sandbox.
-pub fn read(body: &Value, rules: &Rules) -> Result<SandboxSpec, ApiError> {
+pub fn read(body: &Value, rules: &Rules<'_>) -> Result<SandboxSpec, ApiError> {
     let body = Fields::body(body)?;
     source::check_template(&body)?;
     let image = source::read(&body)?;
     let entrypoint = entrypoint::read(&body)?;
     let timeout = timeout::read(&body, rules)?;
     let env = env::read(&body)?;
-    let (network, policy) = policy::read(&body, network::mode(&body)?, rules)?;
+    let asked = network::mode(&body, rules.network)?;
+    let (network, policy) = policy::read(&body, asked, rules.network)?;
     let spec = SandboxSpec {
         limits: limits::read(&body, &rules.max_limits)?,
         metadata: labels::read(&body)?,
         platform: platform::read(&body, rules.arch)?,
         network,
-        network_terms: network::terms(&body, &rules.network_bounds)?,
+        network_terms: network::terms(&body, network, rules)?,
         policy,
         interaction: extensions::interaction(&body)?,
         cwd: extensions::cwd(&body)?,

@@ -1,8 +1,9 @@
 //! What a sandbox is to have of a network: `extensions` of ours.
 
+use super::Rules;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
-use crate::model::{LEAST_BANDWIDTH, NetworkBounds, NetworkMode, NetworkTerms, parse_memory};
+use crate::model::{LEAST_BANDWIDTH, NetworkMode, NetworkOffer, NetworkTerms, parse_memory};
 
 /// `none` or `bridge`.
 const MODE: &str = "bivouac.network";
@@ -11,13 +12,19 @@ const CONNECTIONS: &str = "bivouac.network.connections";
 /// Bytes a second that it sends, as a quantity: `10Mi`.
 const BANDWIDTH: &str = "bivouac.network.bandwidth";
 
-pub fn mode(body: &Fields<'_>) -> Result<Option<NetworkMode>, ApiError> {
+pub fn mode(body: &Fields<'_>, offer: &NetworkOffer) -> Result<Option<NetworkMode>, ApiError> {
     let mode = given(body, MODE)?.map(|text| text.parse::<NetworkMode>());
-    mode.transpose().map_err(|error| refused(MODE, &error.to_string()))
+    match mode.transpose().map_err(|error| refused(MODE, &error.to_string()))? {
+        Some(NetworkMode::Bridge) if !offer.has_bridge() => {
+            Err(refused(MODE, &format!("the sandboxes of this server have no network: {}", offer.why)))
+        }
+        mode => Ok(mode),
+    }
 }
 
 /// What it asks for beside the mode, of what the operator allows.
-pub fn terms(body: &Fields<'_>, most: &NetworkBounds) -> Result<NetworkTerms, ApiError> {
+pub fn terms(body: &Fields<'_>, mode: Option<NetworkMode>, rules: &Rules<'_>) -> Result<NetworkTerms, ApiError> {
+    let most = &rules.network_bounds;
     let connections = given(body, CONNECTIONS)?.map(|text| match text.parse::<u32>() {
         Ok(0) | Err(_) => Err(refused(CONNECTIONS, &format!("must be a whole number above 0, got {}", shown(&text)))),
         Ok(asked) => at_most(CONNECTIONS, asked, most.connections),
@@ -29,7 +36,12 @@ pub fn terms(body: &Fields<'_>, most: &NetworkBounds) -> Result<NetworkTerms, Ap
             &format!("must be bytes a second, as 10Mi, and at least {LEAST_BANDWIDTH}, got {}", shown(&text)),
         )),
     });
-    Ok(NetworkTerms { connections: connections.transpose()?, bandwidth: bandwidth.transpose()? })
+    let terms = NetworkTerms { connections: connections.transpose()?, bandwidth: bandwidth.transpose()? };
+    if !terms.is_empty() && mode.unwrap_or(rules.network.mode) != NetworkMode::Bridge {
+        let name = if terms.connections.is_some() { CONNECTIONS } else { BANDWIDTH };
+        return Err(refused(name, "it bounds a network, and this sandbox would have none; leave it out"));
+    }
+    Ok(terms)
 }
 
 fn given(body: &Fields<'_>, name: &str) -> Result<Option<String>, ApiError> {

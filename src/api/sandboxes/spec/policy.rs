@@ -1,17 +1,16 @@
 //! `networkPolicy`: what the sandbox may reach, and with that a network.
 
-use super::Rules;
 use crate::api::egress::read_policy;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
-use crate::model::{NetworkMode, NetworkPolicy};
+use crate::model::{NetworkMode, NetworkOffer, NetworkPolicy};
 
 /// The network that the sandbox is to have, and its policy. An empty object is none, as for the protocol's own server; whoever wants
 /// everything closed says `"defaultAction": "deny"`. One that says something else alone is misspelt, and must not open everything.
 pub fn read(
     body: &Fields<'_>,
     asked: Option<NetworkMode>,
-    rules: &Rules,
+    offer: &NetworkOffer,
 ) -> Result<(Option<NetworkMode>, Option<NetworkPolicy>), ApiError> {
     let fields = body.object("networkPolicy")?;
     if let Some(fields) = &fields
@@ -34,10 +33,11 @@ pub fn read(
              it none of that kind; leave one of them out.",
             mode.as_str()
         ))),
-        (Some(_), _) if rules.network != NetworkMode::Bridge => Err(ApiError::invalid(
-            "networkPolicy needs a network, and the sandboxes of this server have none ([network] mode = \"bridge\" of its \
-             configuration gives them one). Without networkPolicy, the sandbox reaches nothing.",
-        )),
+        (Some(_), _) if !offer.has_bridge() => Err(ApiError::invalid(format!(
+            "networkPolicy needs a network, and the sandboxes of this server have none: {}. Without networkPolicy, the sandbox \
+             reaches nothing.",
+            offer.why
+        ))),
         (Some(_), _) => Ok((Some(NetworkMode::Bridge), policy)),
     }
 }

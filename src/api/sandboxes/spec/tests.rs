@@ -5,15 +5,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::Interaction;
+use crate::model::{Interaction, NetworkMode};
 
-fn rules() -> Rules {
+fn offer(mode: NetworkMode) -> &'static NetworkOffer {
+    Box::leak(Box::new(NetworkOffer { mode, why: "so it is decided".to_owned() }))
+}
+
+fn rules() -> Rules<'static> {
     let now = DateTime::from_timestamp(1_767_323_045, 0).expect("a time");
     Rules {
         min_timeout: 60,
         max_timeout: Some(86_400),
         max_limits: Limits::default(),
-        network: NetworkMode::Bridge,
+        network: offer(NetworkMode::Bridge),
         network_bounds: NetworkBounds { connections: Some(1000), bandwidth: None },
         arch: "amd64",
         now,
@@ -403,9 +407,10 @@ fn a_policy_comes_with_a_network() {
     let alone = json!({"bivouac.network": "none"});
     refuses(json!({"networkPolicy": policy, "extensions": alone}), PARAMETER, "leave one of them out");
     accepted(json!({"networkPolicy": {}, "extensions": alone}));
-    let rules = Rules { network: NetworkMode::None, ..rules() };
+    let rules = Rules { network: offer(NetworkMode::None), ..rules() };
     let error = read(&request(json!({ "networkPolicy": policy })), &rules).expect_err("refused");
-    assert!(error.message().starts_with("networkPolicy needs a network"), "{}", error.message());
+    let told = "networkPolicy needs a network, and the sandboxes of this server have none: so it is decided. ";
+    assert!(error.message().starts_with(told), "{}", error.message());
     refuses(json!({"networkPolicy": []}), PARAMETER, "networkPolicy must be an object");
     for misspelt in [json!({"default_action": "deny"}), json!({"rules": [], "defaultAction": null})] {
         refuses(
@@ -439,4 +444,20 @@ fn a_network_is_asked_for_within_what_the_server_allows() {
     ] {
         refuses(asked(name, value), PARAMETER, message);
     }
+}
+
+#[test]
+fn nobody_gets_a_network_that_is_not_there() {
+    let rules = Rules { network: offer(NetworkMode::None), ..rules() };
+    let asked = |name: &str, value: &str| read(&request(json!({ "extensions": { name: value } })), &rules);
+    let error = asked("bivouac.network", "bridge").expect_err("refused");
+    assert_eq!(error.code(), PARAMETER);
+    assert!(error.message().contains("of this server have no network: so it is decided."), "{}", error.message());
+    for (name, value) in [("bivouac.network.connections", "10"), ("bivouac.network.bandwidth", "1Mi")] {
+        let error = asked(name, value).expect_err("refused");
+        assert!(error.message().contains(&format!("[{name:?}]: it bounds a network")), "{}", error.message());
+    }
+    assert_eq!(asked("bivouac.network", "none").map(|spec| spec.network).ok(), Some(Some(NetworkMode::None)));
+    let both = json!({"extensions": {"bivouac.network": "none", "bivouac.network.bandwidth": "1Mi"}});
+    refuses(both, PARAMETER, "this sandbox would have none; leave it out");
 }

@@ -8,7 +8,7 @@ use crate::api::fields::Fields;
 use crate::api::time::LATEST_EXPIRY_SECONDS;
 
 /// Whole seconds; `None`, for ever, when the field is absent or null.
-pub fn read(body: &Fields<'_>, rules: &Rules) -> Result<Option<Duration>, ApiError> {
+pub fn read(body: &Fields<'_>, rules: &Rules<'_>) -> Result<Option<Duration>, ApiError> {
     let Some(seconds) = body.integer("timeout")? else { return Ok(None) };
     let least = rules.min_timeout;
     let timeout = u64::try_from(seconds).ok().filter(|seconds| *seconds >= least).ok_or_else(|| {
