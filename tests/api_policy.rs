@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 async fn server() -> Server {
-    let network = NetworkOffer { mode: NetworkMode::Bridge, why: "it can".to_owned() };
+    let network = NetworkOffer { mode: NetworkMode::Bridge, why: "it can".to_owned(), allows_host: true };
     let config = LifecycleConfig { network, ..LifecycleConfig::default() };
     Server::with(config, Auth::None).await
 }
@@ -133,6 +133,24 @@ async fn without_a_network_there_is_nothing_to_allow() {
     assert_eq!(server.get("/version").await.json()["network"], "bridge");
     let listed = other.get("/v1/sandboxes").await.json();
     assert_eq!(listed["pagination"]["totalItems"], 1, "nothing was made of what was refused");
+}
+
+#[tokio::test]
+async fn the_network_of_the_host_has_no_policy_and_no_ports() {
+    let server = server().await;
+    let sandbox = server.created(json!({"extensions": {"bivouac.network": "host"}})).await;
+    let [egress, control] = ways(&sandbox);
+    let shown = server.get(&egress).await.json();
+    assert_eq!((&shown["mode"], &shown["enforcementMode"]), (&json!("allow_all"), &json!("none")));
+    let refused = server.send("PATCH", &control, Some(json!([allow("a.com")]))).await;
+    assert_eq!(refused.refusal(), (409, "SANDBOX::HOST_NETWORK".into()));
+    let refused = server.get(&format!("/v1/sandboxes/{sandbox}/proxy/8000/")).await;
+    assert_eq!(refused.refusal(), (409, "SANDBOX::HOST_NETWORK".into()));
+    assert!(refused.json()["message"].to_string().contains("port 8000 is the host's"), "{refused:?}");
+    assert_eq!(server.get(&format!("/v1/sandboxes/{sandbox}/proxy/44772/ping")).await.status, 200);
+    let asked = json!({"extensions": {"bivouac.network": "host"}});
+    let refused = Server::start().await.post("/v1/sandboxes", api_support::request(asked)).await;
+    assert_eq!(refused.refusal(), (400, "SANDBOX::INVALID_PARAMETER".into()));
 }
 
 #[tokio::test]

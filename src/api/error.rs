@@ -95,6 +95,12 @@ impl ApiError {
                 "Sandbox has no network, so there is nothing that a policy could let it reach. Only a new sandbox can have one."
                     .to_owned(),
             ),
+            Denial::HostNetwork => conflict(
+                "SANDBOX::HOST_NETWORK",
+                "Sandbox has the network of the host, which no policy narrows. Only a new sandbox, with extensions[\"bivouac.network\"] = \
+                 \"bridge\", can have a policy."
+                    .to_owned(),
+            ),
             Denial::NetworkAway(why) => conflict(
                 "SANDBOX::NO_NETWORK",
                 format!(

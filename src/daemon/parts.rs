@@ -74,6 +74,7 @@ fn host(
         overlay_by_paths: config.overlay_by_paths,
         pull_policy: config.pull_policy,
         network: config.network.clone(),
+        allow_host_network: config.allow_host_network,
         slots: config.prepared_slots,
     };
     let host = LinuxHost::start(linux, (Arc::clone(images), puller.clone()), &taken);

@@ -12,6 +12,8 @@ pub enum NetworkMode {
     None,
     /// An address of its own, and the public Internet.
     Bridge,
+    /// The host's own network, with everything that the host reaches.
+    Host,
 }
 
 /// What a daemon gives its sandboxes of a network.
@@ -21,11 +23,17 @@ pub struct NetworkOffer {
     pub mode: NetworkMode,
     /// Why it is that, for people: what the operator decided, and what the host can do of it.
     pub why: String,
+    /// Whether a sandbox that asks may have the host's own network.
+    pub allows_host: bool,
 }
 
 impl Default for NetworkOffer {
     fn default() -> Self {
-        Self { mode: NetworkMode::None, why: "network.mode of its configuration is \"none\"".to_owned() }
+        Self {
+            mode: NetworkMode::None,
+            why: "network.mode of its configuration is \"none\"".to_owned(),
+            allows_host: false,
+        }
     }
 }
 
@@ -67,7 +75,7 @@ pub struct NetworkBounds {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("it must be none or bridge")]
+#[error("it must be none, bridge or host")]
 pub struct UnknownNetworkMode;
 
 impl NetworkMode {
@@ -76,6 +84,7 @@ impl NetworkMode {
         match self {
             Self::None => "none",
             Self::Bridge => "bridge",
+            Self::Host => "host",
         }
     }
 }
@@ -84,7 +93,7 @@ impl FromStr for NetworkMode {
     type Err = UnknownNetworkMode;
 
     fn from_str(text: &str) -> Result<Self, UnknownNetworkMode> {
-        let known = [Self::None, Self::Bridge].into_iter().find(|mode| mode.as_str() == text);
+        let known = [Self::None, Self::Bridge, Self::Host].into_iter().find(|mode| mode.as_str() == text);
         known.ok_or(UnknownNetworkMode)
     }
 }

@@ -1,6 +1,6 @@
 //! The network of sandboxes: an interface for each, and the rules about what may pass.
 //!
-//! Every sandbox has a network namespace of its own. In the mode `bridge` a pair of virtual interfaces leads out of it, with
+//! Every sandbox has a network namespace of its own, but one that asks for the host's, which has nothing of all this. In the mode `bridge` a pair of virtual interfaces leads out of it, with
 //! an IPv4 and an IPv6 address at its end inside and a route to exactly these at the end of the host: there is no network that
 //! two sandboxes share, and nobody to ask for a hardware address (both ends have the same one, and neither speaks ARP or
 //! neighbour discovery). What goes out is translated to the host's address.

@@ -125,6 +125,14 @@ struct Shared {
     target: usize,
 }
 
+/// A slot that is to have this id and this range.
+#[derive(Debug, Clone)]
+struct Ordered {
+    id: SandboxId,
+    base: u32,
+    on_host: bool,
+}
+
 #[derive(Debug, Default)]
 struct Ready {
     /// The oldest last: it is the one that is taken, because its first process has had the most time.
@@ -133,8 +141,8 @@ struct Ready {
     ids: HashSet<SandboxId>,
     /// Creates that wait for a slot.
     waiting: usize,
-    /// Slots that are to have this id and this range, of a sandbox that was recorded by an earlier daemon.
-    ordered: Vec<(SandboxId, u32)>,
+    /// Slots that are made to order.
+    ordered: Vec<Ordered>,
     delivered: HashMap<SandboxId, Result<Slot, SlotError>>,
     /// When a sandbox began, or began to end.
     last_busy: Option<Instant>,
@@ -203,21 +211,36 @@ impl Slots {
         taken
     }
 
-    /// Has a slot made with an id and a range that the caller has. Nothing of that id may be on the host. Blocks.
+    /// Has a slot made with an id and a range that the caller has, of a sandbox that was recorded by an earlier daemon. Nothing of
+    /// that id may be on the host. Blocks.
     pub fn take_with(&self, id: &SandboxId, base: u32) -> Result<Slot, SlotError> {
+        self.order(Ordered { id: id.clone(), base, on_host: false })
+    }
+
+    /// Makes a slot that was taken anew, in the host's own network namespace: the first process of the old one is in another,
+    /// and what it has mounted shows that. Blocks.
+    pub fn move_to_host(&self, slot: Slot) -> Result<Slot, SlotError> {
+        let (id, base) = (slot.id.clone(), slot.base);
+        self.shared.maker.take_down(&id);
+        drop(slot);
+        self.order(Ordered { id, base, on_host: true })
+    }
+
+    fn order(&self, order: Ordered) -> Result<Slot, SlotError> {
         let shared = &self.shared;
+        let id = &order.id;
         let start = Instant::now();
         let mut ready = shared.lock();
-        ready.ordered.push((id.clone(), base));
+        ready.ordered.push(order.clone());
         shared.changed.notify_all();
         loop {
             if let Some(made) = ready.delivered.remove(id) {
                 return made;
             }
             let left = PATIENCE.saturating_sub(start.elapsed());
-            let is_waiting = ready.ordered.iter().any(|(ordered, _)| ordered == id);
+            let is_waiting = ready.ordered.iter().any(|ordered| ordered.id == *id);
             if left.is_zero() && is_waiting {
-                ready.ordered.retain(|(ordered, _)| ordered != id);
+                ready.ordered.retain(|ordered| ordered.id != *id);
                 return Err(SlotError::Make("none was made in time".into()));
             }
             // One that is being made is waited for: it comes, or fails.
@@ -268,8 +291,8 @@ impl Shared {
     fn refill(&self, mut namespaces: NamespaceMaker) {
         while self.wait_for_need() {
             let ordered = self.lock().ordered.pop();
-            if let Some((id, base)) = ordered {
-                self.deliver(&namespaces, id, base);
+            if let Some(order) = ordered {
+                self.deliver(&namespaces, order);
                 continue;
             }
             let id = SandboxId::random();
@@ -292,8 +315,9 @@ impl Shared {
     }
 
     /// The range is the caller's, whether this fails or not.
-    fn deliver(&self, namespaces: &NamespaceMaker, id: SandboxId, base: u32) {
-        let made = self.maker.make_in(namespaces, &id, base);
+    fn deliver(&self, namespaces: &NamespaceMaker, order: Ordered) {
+        let Ordered { id, base, on_host } = order;
+        let made = self.maker.make_in(namespaces, &id, base, on_host);
         if made.is_err() {
             self.maker.take_down(&id);
         }
@@ -334,16 +358,26 @@ impl Shared {
 impl SlotMaker {
     fn make(&self, namespaces: &NamespaceMaker, id: &SandboxId) -> Result<Slot, SlotError> {
         let base = self.ranges.reserve().ok_or(SlotError::NoRange)?;
-        let made = self.make_in(namespaces, id, base);
+        let made = self.make_in(namespaces, id, base, false);
         if made.is_err() {
             self.unmake(id, base);
         }
         made
     }
 
-    fn make_in(&self, namespaces: &NamespaceMaker, id: &SandboxId, base: u32) -> Result<Slot, SlotError> {
-        let namespaces = namespaces.make(base)?;
-        self.network.attach(id, namespaces.network.as_fd()).map_err(SlotError::Make)?;
+    fn make_in(
+        &self,
+        namespaces: &NamespaceMaker,
+        id: &SandboxId,
+        base: u32,
+        on_host: bool,
+    ) -> Result<Slot, SlotError> {
+        let mut namespaces = namespaces.make(base)?;
+        if on_host {
+            namespaces.network = own_network()?;
+        } else {
+            self.network.attach(id, namespaces.network.as_fd()).map_err(SlotError::Make)?;
+        }
         let layers = shifted(&self.dirs.layers, &namespaces.user)?;
         let skeleton = shifted(&self.dirs.skeleton, &namespaces.user)?;
         let about = About::make(base, self.network.files(id))?;
@@ -371,6 +405,12 @@ impl SlotMaker {
         }
         self.network.detach(id);
     }
+}
+
+/// The network namespace of this process. It belongs to the host's user namespace: no capability of a sandbox counts in it.
+fn own_network() -> Result<OwnedFd, SyscallError> {
+    const PATH: &str = "/proc/self/ns/net";
+    sys::told(File::open(PATH), || format!("open({PATH})")).map(OwnedFd::from)
 }
 
 /// A detached read-only mount of `dir` whose ids are shifted into the namespace's range.

@@ -25,6 +25,8 @@ pub enum Denial {
     ExpiryNotLater { current: DateTime<Utc> },
     #[error("the sandbox has no network, so no policy can let it reach anything")]
     NoNetwork,
+    #[error("the sandbox has the network of the host, which no policy narrows")]
+    HostNetwork,
     #[error("the sandbox has a network of an earlier daemon, and this one has none: {0}")]
     NetworkAway(String),
     #[error(transparent)]

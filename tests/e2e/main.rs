@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod network;
 mod network_bounds;
+mod network_host;
 mod network_mode;
 mod network_policy;
 mod ports;

@@ -187,7 +187,7 @@ fn without_a_network_there_is_none() {
     let sandbox = daemon.create_from(&request);
     assert_eq!(addresses(&daemon, &sandbox), ["loopback only"]);
     check(&sandbox, &["93.184.216.34", "2606:2800:220:1::34", "10.211.0.1"], false);
-    request["extensions"] = json!({ "bivouac.network": "host" });
+    request["extensions"] = json!({ "bivouac.network": "wifi" });
     daemon.client.post("/v1/sandboxes", &request).expect_error(400, "SANDBOX::INVALID_PARAMETER");
 }
 

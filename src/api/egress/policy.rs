@@ -19,6 +19,9 @@ pub fn show(sandboxes: &Sandboxes, id: &SandboxId) -> Result<PolicyStatusBody, A
             let closed = PolicyStatusBody::new(Some(&NetworkPolicy::closed()));
             without(closed, "the sandbox has no network")
         }
+        NetworkMode::Host => {
+            without(PolicyStatusBody::new(None), "the sandbox has the network of the host, which no policy narrows")
+        }
         NetworkMode::Bridge if !config.network.has_bridge() => {
             without(status(&sandbox), "the server has no network now; the packet filter has what an earlier one left")
         }

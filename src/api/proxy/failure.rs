@@ -12,11 +12,18 @@ use crate::sandbox::{ConnectError, Inside};
 
 pub const FAILED: &str = "SANDBOX::INTERNAL_ERROR";
 
-/// 502: there is no connection.
+/// 502: there is no connection; 409: there can be none.
 pub fn not_connected(inside: &Inside, target: &Target<'_>, error: ConnectError) -> ApiError {
     let port = target.port;
     let message = match error {
         ConnectError::Gone => return gone(inside),
+        ConnectError::OfHost => {
+            let message = format!(
+                "The sandbox has the network of the host, so port {port} is the host's, and no way of the sandbox leads there. Connect \
+                 to the host itself."
+            );
+            return ApiError::new(StatusCode::CONFLICT, "SANDBOX::HOST_NETWORK", message);
+        }
         ConnectError::Failed(error) if error.kind() == io::ErrorKind::ConnectionRefused => format!(
             "Nothing listens on port {port} of the sandbox, neither at 127.0.0.1 nor at ::1. Start the program there, or \
              wait until it listens."

@@ -69,6 +69,8 @@ pub struct Config {
     pub overlay_by_paths: bool,
     /// The network of sandboxes.
     pub network: Wanted,
+    /// Whether sandboxes may ask for the host's own network.
+    pub allow_host_network: bool,
     pub log: LogConfig,
     /// All but the network that there really is.
     pub lifecycle: LifecycleConfig,
@@ -145,6 +147,7 @@ impl Config {
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
         let network = network::read(from, &cgroup_parent);
+        let allow_host_network = network::allow_host(from, keys.is_empty() && listen.iter().any(is_tcp));
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
@@ -157,6 +160,7 @@ impl Config {
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
             lifecycle: LifecycleConfig { max_limits, network_bounds: network.bounds(), ..lifecycle(from) },
             network,
+            allow_host_network,
             cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
             min_free_disk: from.parsed("runtime.min_free_disk", min_free_disk).unwrap_or(256 << 20),

@@ -64,6 +64,18 @@ pub fn read(from: &mut Reader, name: &str) -> Wanted {
     }
 }
 
+/// `is_open`: whoever reaches a port of this host is served without a key.
+pub fn allow_host(from: &mut Reader, is_open: bool) -> bool {
+    let allowed = from.switch("network.allow_host").unwrap_or(false);
+    if allowed && is_open {
+        from.problem(
+            "network.allow_host: a sandbox with the host's network reaches what listens on TCP, and there no key is asked for: it \
+             would be master of this host; set an API key, or listen on the socket alone",
+        );
+    }
+    allowed
+}
+
 /// 0 is no bound at all.
 fn connections(from: &mut Reader, usual: Option<u32>) -> Option<u32> {
     match from.number("network.max_connections") {

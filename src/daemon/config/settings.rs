@@ -75,6 +75,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("proxy.timeout_seconds", Kind::Number),
     setting("proxy.pass_authorization", Kind::Switch),
     setting("network.mode", Kind::Text),
+    setting("network.allow_host", Kind::Switch),
     setting("network.pool_v4", Kind::Text),
     setting("network.pool_v6", Kind::Text),
     setting("network.open", Kind::List),

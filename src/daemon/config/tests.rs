@@ -192,6 +192,15 @@ fn the_network_is_as_the_operator_decides() {
     let Ok(Wanted::Bridge(config)) = bridge else { panic!("{bridge:?}") };
     assert_eq!((config.pool_v4.to_string().as_str(), config.pool_v6, config.connections), ("10.9.0.0/24", None, None));
     assert!(matches!(network("mode = 'auto'"), Ok(Wanted::Auto(_))));
+    let allowed = |text: &str, variables: &[(&str, &str)]| {
+        load(&format!("[network]\n{text}"), variables, &[]).map(|config| config.allow_host_network)
+    };
+    assert_eq!(allowed("", &[]), Ok(false));
+    assert_eq!(allowed("allow_host = true", &[]), Ok(true));
+    let open = [("BIVOUAC_LISTEN", "tcp:127.0.0.1:0"), ("BIVOUAC_INSECURE_NO_AUTH", "true")];
+    let problems = allowed("allow_host = true", &open).expect_err("open to it");
+    assert!(problems[0].starts_with("network.allow_host: ") && problems[0].contains("set an API key"), "{problems:?}");
+    assert_eq!(allowed("allow_host = true", &[open[0], ("BIVOUAC_API_KEY", "sesame-sesame-sesame")]), Ok(true));
     let problems = network("mode = 'wifi'").expect_err("invalid");
     assert!(problems[0].ends_with("it must be auto, bridge or none"), "{problems:?}");
 }

@@ -33,6 +33,7 @@ impl Driver {
         let config = &self.shared.config;
         match config.network(self.facts.spec.network) {
             NetworkMode::None => return Err(Denial::NoNetwork),
+            NetworkMode::Host => return Err(Denial::HostNetwork),
             NetworkMode::Bridge if !config.network.has_bridge() => {
                 return Err(Denial::NetworkAway(config.network.why.clone()));
             }

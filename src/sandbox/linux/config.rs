@@ -28,6 +28,8 @@ pub struct LinuxConfig {
     pub pull_policy: Policy,
     /// The network that sandboxes are to get.
     pub network: Wanted,
+    /// Whether one may have the host's own.
+    pub allow_host_network: bool,
     /// How many prepared places are kept.
     pub slots: usize,
 }

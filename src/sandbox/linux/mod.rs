@@ -114,7 +114,7 @@ impl LinuxHost {
         let launcher = Arc::new(Launcher::connect(&config.init, &config.run_dir)?);
         let ranges = Arc::new(IdRanges::of_host());
         taken.iter().for_each(|base| ranges.claim(*base));
-        let network = Arc::new(Network::open(config.network.clone())?);
+        let network = Arc::new(Network::open(config.network.clone(), config.allow_host_network)?);
         let layers = LayerDirs { layers: images.layers_dir().to_owned(), skeleton };
         let maker = SlotMaker {
             program: config.init.clone(),

@@ -26,21 +26,22 @@ impl Network {
     ///
     /// # Errors
     /// When the operator wants a network and this host cannot have it.
-    pub fn open(wanted: Wanted) -> Result<Self, LinuxError> {
-        let network = match wanted {
+    pub fn open(wanted: Wanted, allows_host: bool) -> Result<Self, LinuxError> {
+        let mut network = match wanted {
             Wanted::Loopback => Self::loopback(NetworkOffer::default().why),
             Wanted::Bridge(config) => {
                 Self::bridge(config, "network.mode of its configuration is \"bridge\"".to_owned())?
             }
             Wanted::Auto(config) => Self::as_it_is(config),
         };
-        let NetworkOffer { mode, why } = &network.offer;
-        tracing::info!(mode = mode.as_str(), why, "the network of sandboxes");
+        network.offer.allows_host = allows_host;
+        let NetworkOffer { mode, why, .. } = &network.offer;
+        tracing::info!(mode = mode.as_str(), why, allows_host, "the network of sandboxes");
         Ok(network)
     }
 
     fn loopback(why: String) -> Self {
-        Self { bridge: None, _resolver: None, offer: NetworkOffer { mode: NetworkMode::None, why } }
+        Self { bridge: None, _resolver: None, offer: NetworkOffer { why, ..NetworkOffer::default() } }
     }
 
     fn bridge(config: NetworkConfig, why: String) -> Result<Self, LinuxError> {
@@ -48,7 +49,7 @@ impl Network {
         let bridge = Bridge::open(config)?;
         let gateway: Vec<IpAddr> = bridge.gateway().each().collect();
         let resolver = Resolver::start(&gateway, &resolvers, Some(bridge.egress()))?;
-        let offer = NetworkOffer { mode: NetworkMode::Bridge, why };
+        let offer = NetworkOffer { mode: NetworkMode::Bridge, why, allows_host: false };
         Ok(Self { bridge: Some(bridge), _resolver: Some(resolver), offer })
     }
 
@@ -73,7 +74,18 @@ impl Network {
     }
 
     /// What the sandbox is to find in its `/etc` by these names.
-    pub fn files(&self, id: &SandboxId) -> Files {
+    pub fn files_for(&self, id: &SandboxId, mode: NetworkMode) -> Files {
+        if mode == NetworkMode::Host {
+            return vec![
+                ("hosts", files::hosts(&id.short(), &[])),
+                ("resolv.conf", files::host_resolv_conf()),
+                ("hostname", format!("{}\n", id.short())),
+            ];
+        }
+        self.files(id)
+    }
+
+    fn files(&self, id: &SandboxId) -> Files {
         let (name, addresses) = (id.short(), self.addresses(id));
         let own: Vec<IpAddr> = addresses.into_iter().flat_map(Addresses::each).collect();
         // One is enough, and every resolver library speaks IPv4.
@@ -87,7 +99,7 @@ impl Network {
 
     /// Gives the sandbox what it asks for, where that differs from what its place has.
     pub fn settle(&self, slot: &Slot, spec: &SandboxSpec) -> Result<(), HostError> {
-        let mode = spec.network.unwrap_or(self.offer.mode);
+        let mode = self.mode_of(spec);
         self.settle_mode(slot, mode)?;
         match &self.bridge {
             Some(bridge) if mode == NetworkMode::Bridge => {
@@ -102,8 +114,18 @@ impl Network {
         }
     }
 
+    /// What the sandbox has.
+    pub fn mode_of(&self, spec: &SandboxSpec) -> NetworkMode {
+        spec.network.unwrap_or(self.offer.mode)
+    }
+
     fn settle_mode(&self, slot: &Slot, mode: NetworkMode) -> Result<(), HostError> {
         match (mode, &self.bridge) {
+            (NetworkMode::Host, _) if !self.offer.allows_host => Err(HostError {
+                reason: Reason::StartFailed,
+                message: "give the sandbox the host's network: this daemon does not (network.allow_host = false)"
+                    .to_owned(),
+            }),
             (NetworkMode::Bridge, None) => Err(HostError {
                 reason: Reason::StartFailed,
                 message: format!("give the sandbox a network: this daemon has none ({})", self.offer.why),

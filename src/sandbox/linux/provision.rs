@@ -10,7 +10,7 @@ use super::layer;
 use super::proof::{self, Proof};
 use super::{Inner, LinuxConfig, LinuxError, etc, failed, image_failed, step_failed};
 use crate::image::Image;
-use crate::model::{Reason, SandboxId, SandboxSpec};
+use crate::model::{NetworkMode, Reason, SandboxId, SandboxSpec};
 use crate::proto::{self, Command};
 use crate::runtime::about::About;
 use crate::runtime::cgroup::CgroupError;
@@ -54,11 +54,15 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
         None => inner.images.find_and_hold(&spec.image, id.as_str()).map_err(image_failed)?,
     };
     inner.network.settle(&slot, spec)?;
+    let mode = inner.network.mode_of(spec);
+    if mode == NetworkMode::Host {
+        slot = inner.slots.move_to_host(slot).map_err(|error| failed(Reason::StartFailed, &error))?;
+    }
     if spec.policy.is_some() {
         // Before anything of the user's runs.
         inner.network.govern(id, spec.policy.as_ref())?;
     }
-    slot.about.say(inner.network.files(id)).map_err(|error| failed(Reason::StartFailed, &error))?;
+    slot.about.say(inner.network.files_for(id, mode)).map_err(|error| failed(Reason::StartFailed, &error))?;
     let dir = inner.dirs.make(id).map_err(file_failed)?;
     let limits = inner.config.limits(&spec.limits);
     let (writable, note) = layer::make(inner, id, &dir, base, &limits)?;

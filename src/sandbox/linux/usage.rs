@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::layer;
 use super::proof::Proof;
 use super::{Inner, LinuxHost};
-use crate::model::{DiskUsage, NetworkPolicy, NetworkUsage, SandboxId, SandboxSpec, Traffic, Usage};
+use crate::model::{DiskUsage, NetworkMode, NetworkPolicy, NetworkUsage, SandboxId, SandboxSpec, Traffic, Usage};
 use crate::sandbox::host::{HostError, IdBase};
 
 /// The first who asks waits this long for the disk to be counted; what takes longer is told the next time.
@@ -65,8 +65,8 @@ impl LinuxHost {
             ),
             ("Limits", self.inner.config.limits(&spec.limits).to_string()),
             ("Not enforced", self.not_enforced(id, spec).join("; ")),
-            ("Namespaces", "user, mount, pid, network, ipc, uts, cgroup: all of its own".to_owned()),
-            ("Network", self.network_line(id)),
+            ("Namespaces", namespaces_line(spec).to_owned()),
+            ("Network", self.network_line(id, spec)),
             ("Network policy", policy_line(spec)),
             ("Network use", self.traffic_line(id)),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
@@ -80,7 +80,10 @@ impl LinuxHost {
 }
 
 impl LinuxHost {
-    fn network_line(&self, id: &SandboxId) -> String {
+    fn network_line(&self, id: &SandboxId, spec: &SandboxSpec) -> String {
+        if spec.network == Some(NetworkMode::Host) {
+            return "that of the host".to_owned();
+        }
         let Some(addresses) = self.inner.network.addresses(id) else { return "loopback only".to_owned() };
         addresses.each().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
     }
@@ -94,6 +97,13 @@ impl LinuxHost {
         let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         let NetworkUsage { sent, received, refused, .. } = usage;
         format!("{}, {}, {}{reasons}", words("sent", sent), words("received", received), words("refused", refused))
+    }
+}
+
+fn namespaces_line(spec: &SandboxSpec) -> &'static str {
+    match spec.network {
+        Some(NetworkMode::Host) => "user, mount, pid, ipc, uts, cgroup: all of its own; network: the host's",
+        _ => "user, mount, pid, network, ipc, uts, cgroup: all of its own",
     }
 }
 

@@ -5,7 +5,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
 use crate::model::{LEAST_BANDWIDTH, NetworkMode, NetworkOffer, NetworkTerms, parse_memory};
 
-/// `none` or `bridge`.
+/// `none`, `bridge` or `host`.
 const MODE: &str = "bivouac.network";
 /// Connections at once.
 const CONNECTIONS: &str = "bivouac.network.connections";
@@ -18,6 +18,11 @@ pub fn mode(body: &Fields<'_>, offer: &NetworkOffer) -> Result<Option<NetworkMod
         Some(NetworkMode::Bridge) if !offer.has_bridge() => {
             Err(refused(MODE, &format!("the sandboxes of this server have no network: {}", offer.why)))
         }
+        Some(NetworkMode::Host) if !offer.allows_host => Err(refused(
+            MODE,
+            "this server does not give the host's own network to sandboxes; [network] allow_host = true of its configuration \
+             would, and with it everything that the host itself reaches",
+        )),
         mode => Ok(mode),
     }
 }
@@ -39,7 +44,10 @@ pub fn terms(body: &Fields<'_>, mode: Option<NetworkMode>, rules: &Rules<'_>) ->
     let terms = NetworkTerms { connections: connections.transpose()?, bandwidth: bandwidth.transpose()? };
     if !terms.is_empty() && mode.unwrap_or(rules.network.mode) != NetworkMode::Bridge {
         let name = if terms.connections.is_some() { CONNECTIONS } else { BANDWIDTH };
-        return Err(refused(name, "it bounds a network, and this sandbox would have none; leave it out"));
+        return Err(refused(
+            name,
+            "it bounds a network of the sandbox's own, and this one would have none; leave it out",
+        ));
     }
     Ok(terms)
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{Interaction, NetworkMode};
 
 fn offer(mode: NetworkMode) -> &'static NetworkOffer {
-    Box::leak(Box::new(NetworkOffer { mode, why: "so it is decided".to_owned() }))
+    Box::leak(Box::new(NetworkOffer { mode, why: "so it is decided".to_owned(), allows_host: false }))
 }
 
 fn rules() -> Rules<'static> {
@@ -435,7 +435,7 @@ fn a_network_is_asked_for_within_what_the_server_allows() {
     assert_eq!(terms("bivouac.network.connections", " 1000 ").connections, Some(1000));
     assert_eq!(terms("bivouac.network.bandwidth", "10Mi").bandwidth, Some(10 << 20));
     for (name, value, message) in [
-        ("bivouac.network", "wifi", "it must be none or bridge"),
+        ("bivouac.network", "wifi", "it must be none, bridge or host"),
         ("bivouac.network.connections", "1001", "is 1001 and this server allows at most 1000"),
         ("bivouac.network.connections", "0", "must be a whole number above 0"),
         ("bivouac.network.connections", "-1", "must be a whole number above 0"),
@@ -459,5 +459,23 @@ fn nobody_gets_a_network_that_is_not_there() {
     }
     assert_eq!(asked("bivouac.network", "none").map(|spec| spec.network).ok(), Some(Some(NetworkMode::None)));
     let both = json!({"extensions": {"bivouac.network": "none", "bivouac.network.bandwidth": "1Mi"}});
-    refuses(both, PARAMETER, "this sandbox would have none; leave it out");
+    refuses(both, PARAMETER, "this one would have none; leave it out");
+}
+
+#[test]
+fn the_hosts_network_is_for_who_asks_where_the_operator_allows_it() {
+    let host = json!({"extensions": {"bivouac.network": "host"}});
+    refuses(host.clone(), PARAMETER, "[network] allow_host = true");
+    let offer = NetworkOffer { allows_host: true, ..NetworkOffer::default() };
+    let rules = Rules { network: &offer, ..rules() };
+    let asked = |changes: Value| read(&request(changes), &rules);
+    assert_eq!(asked(host).expect("allowed").network, Some(NetworkMode::Host));
+    assert_eq!(asked(json!({})).expect("valid").network, None, "nobody has it without asking");
+    let of_host = json!({"bivouac.network": "host"});
+    let policed = json!({"extensions": of_host, "networkPolicy": {"defaultAction": "deny"}});
+    let error = asked(policed).expect_err("refused");
+    assert!(error.message().contains("leave one of them out"), "{}", error.message());
+    let bounded = json!({"extensions": {"bivouac.network": "host", "bivouac.network.connections": "10"}});
+    let error = asked(bounded).expect_err("refused");
+    assert!(error.message().contains("a network of the sandbox's own"), "{}", error.message());
 }
