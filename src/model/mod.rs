@@ -21,7 +21,10 @@ pub use finding::Finding;
 pub use history::{Event, History};
 pub use id::{InvalidSandboxId, SandboxId};
 pub use limits::{InvalidQuantity, LIMIT_NAMES, Limits, OutOfMemory, parse_cpu, parse_memory};
-pub use network::{LEAST_BANDWIDTH, NetworkBounds, NetworkMode, NetworkOffer, NetworkTerms, UnknownNetworkMode};
+pub use network::{
+    InvalidNetworkName, LEAST_BANDWIDTH, NetworkBounds, NetworkMode, NetworkName, NetworkOffer, NetworkTerms,
+    UnknownNetworkMode,
+};
 pub use policy::{
     Action, InvalidTarget, MOST_ADDRESS_RULES, MOST_RULES, NetworkPolicy, PolicyChange, PolicyRule, PolicyTooLarge,
     Target,

@@ -5,6 +5,47 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// The name of a network that sandboxes share: a label of a domain name, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetworkName(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("it must be 1 to 63 of a-z, 0-9 and -, with no - at either end")]
+pub struct InvalidNetworkName;
+
+impl NetworkName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for NetworkName {
+    type Error = InvalidNetworkName;
+
+    fn try_from(text: String) -> Result<Self, InvalidNetworkName> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_label = (1..=63).contains(&text.len()) && text.bytes().all(plain);
+        let is_bare = !text.starts_with('-') && !text.ends_with('-');
+        if is_label && is_bare { Ok(Self(text)) } else { Err(InvalidNetworkName) }
+    }
+}
+
+impl FromStr for NetworkName {
+    type Err = InvalidNetworkName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetworkName> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<NetworkName> for String {
+    fn from(name: NetworkName) -> Self {
+        name.0
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkMode {
@@ -55,6 +96,9 @@ pub struct NetworkTerms {
     /// Bytes a second that it sends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<u64>,
+    /// The network that it shares with all that ask for it by this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<NetworkName>,
 }
 
 impl NetworkTerms {
@@ -95,5 +139,21 @@ impl FromStr for NetworkMode {
     fn from_str(text: &str) -> Result<Self, UnknownNetworkMode> {
         let known = [Self::None, Self::Bridge, Self::Host].into_iter().find(|mode| mode.as_str() == text);
         known.ok_or(UnknownNetworkMode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_network_is_a_label() {
+        for good in ["a", "team-1", "0", &"x".repeat(63)] {
+            assert_eq!(good.parse::<NetworkName>().as_ref().map(NetworkName::as_str), Ok(good));
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a b", "a/b", "a=b", "\u{e4}", &"x".repeat(64)] {
+            assert_eq!(bad.parse::<NetworkName>(), Err(InvalidNetworkName), "{bad}");
+        }
+        assert!(serde_json::from_str::<NetworkTerms>(r#"{"name": "A"}"#).is_err());
     }
 }

@@ -20,6 +20,7 @@ use super::netlink::{NetlinkError, Protocol, transact, within};
 use super::nft::{CannotFilter, Member, Sandboxes, Table};
 use super::range;
 use super::reaper::Reaper;
+use super::together::Networks;
 use super::watch::Watch;
 use super::{alias, near, queue};
 use crate::model::{NetworkPolicy, NetworkTerms, NetworkUsage, SandboxId};
@@ -43,6 +44,10 @@ pub enum BridgeError {
     NoAddress(String),
     #[error("limit what the sandbox sends to {wanted} bytes a second: the kernel keeps {found:?}")]
     RateNotKept { wanted: u64, found: Option<u64> },
+    #[error(
+        "put the sandbox into the network {0}: there are as many as there can be; delete sandboxes that are not needed"
+    )]
+    TooManyNetworks(String),
     #[error("change the network of sandbox {0}: it has none")]
     NoNetwork(SandboxId),
     #[error("put the policy of the sandbox in force: it has no interface on this host, and reaches nothing")]
@@ -58,6 +63,8 @@ pub struct Leg {
     pub addresses: Addresses,
     place: Place,
     pub terms: NetworkTerms,
+    /// The number of the network that its terms name.
+    network: Option<u32>,
 }
 
 /// All of them.
@@ -76,6 +83,7 @@ pub(super) struct Ways {
     table: Table,
     egress: Arc<Egress>,
     pool: AddressPool,
+    networks: Networks,
     legs: Mutex<HashMap<SandboxId, Leg>>,
     /// Held by whoever changes what belongs to one sandbox, and alone by whoever puts everything in place again.
     order: RwLock<()>,
@@ -103,7 +111,8 @@ impl Bridge {
         let pool = AddressPool::new(config.pool_v4, config.pool_v6);
         raise_gateway(group, pool.gateway())?;
         let (legs, order) = (Mutex::default(), RwLock::default());
-        let ways = Arc::new(Ways { config, filter, table, egress, pool, legs, order });
+        let networks = Networks::default();
+        let ways = Arc::new(Ways { config, filter, table, egress, pool, networks, legs, order });
         ways.close_near()?;
         ways.find_again(is_new)?;
         let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
@@ -139,7 +148,7 @@ impl Bridge {
         match ways.connect(id, addresses, namespace) {
             Ok(link) => {
                 let terms = NetworkTerms::default();
-                ways.legs().insert(id.clone(), Leg { link, addresses, place, terms });
+                ways.legs().insert(id.clone(), Leg { link, addresses, place, terms, network: None });
                 Ok(addresses)
             }
             Err(error) => {
@@ -165,11 +174,15 @@ impl Bridge {
         let ways = &self.ways;
         let _order = ways.order.read().unwrap_or_else(PoisonError::into_inner);
         let leg = ways.legs().get(id).cloned().ok_or_else(|| BridgeError::NoNetwork(id.clone()))?;
-        let leg = Leg { terms: terms.clone(), ..leg };
+        let join =
+            |name| ways.networks.join(name, id).ok_or_else(|| BridgeError::TooManyNetworks(name.as_str().to_owned()));
+        let leg = Leg { terms: terms.clone(), network: terms.name.as_ref().map(join).transpose()?, ..leg };
         // A later daemon reads the terms there.
-        let alias = alias::write(id, leg.addresses.v4, terms);
+        let alias = alias::write(id, leg.addresses.v4, terms, leg.network);
         transact(Protocol::Route, &[link::bring_up(&link_name(id), Some(&alias))])?;
-        if terms.connections.is_some() {
+        // Whatever fails from here on, what there is of it is found by this.
+        ways.legs().insert(id.clone(), leg.clone());
+        if terms.connections.is_some() || leg.network.is_some() {
             // Nothing of it runs yet, and its policy comes after this.
             ways.egress.leave(&ways.member(&leg))?;
             ways.egress.enter(ways.member(&leg))?;
@@ -177,7 +190,6 @@ impl Bridge {
         if let Some(rate) = terms.bandwidth {
             slow_down(namespace, rate)?;
         }
-        ways.legs().insert(id.clone(), leg);
         Ok(())
     }
 
@@ -251,7 +263,7 @@ impl Ways {
 
     fn member(&self, leg: &Leg) -> Member {
         let connections = leg.terms.connections.unwrap_or(self.filter.connections);
-        Member { link: leg.link, addresses: leg.addresses.each().collect(), connections }
+        Member { link: leg.link, addresses: leg.addresses.each().collect(), connections, network: leg.network }
     }
 
     /// Takes the sandbox off the list, and its packets with it.
@@ -266,12 +278,12 @@ impl Ways {
 
     fn connect(&self, id: &SandboxId, addresses: Addresses, namespace: BorrowedFd<'_>) -> Result<u32, BridgeError> {
         let name = link_name(id);
-        let alias = alias::write(id, addresses.v4, &NetworkTerms::default());
+        let alias = alias::write(id, addresses.v4, &NetworkTerms::default(), None);
         let pair = [link::make_pair(&name, self.filter.group, INSIDE, namespace), link::bring_up(&name, Some(&alias))];
         transact(Protocol::Route, &pair)?;
         let link = index(&name)?;
         let connections = self.filter.connections;
-        self.egress.enter(Member { link, addresses: addresses.each().collect(), connections })?;
+        self.egress.enter(Member { link, addresses: addresses.each().collect(), connections, network: None })?;
         let routes: Vec<_> = addresses.each().map(|address| link::add_route_to(link, address)).collect();
         transact(Protocol::Route, &routes)?;
         let gateway = self.pool.gateway();
@@ -304,6 +316,7 @@ impl Ways {
                 tracing::warn!(%error, sandbox.id = %id, "connections of a sandbox that is gone could not be forgotten");
             }
         }
+        self.networks.leave(id);
         self.pool.release(leg.place);
     }
 
@@ -317,9 +330,8 @@ impl Ways {
                 None => transact(Protocol::Route, &[link::delete(&link.name)])?,
             }
         }
-        let links: Vec<u32> = legs.values().map(|leg| leg.link).collect();
-        self.table.keep_only(&links)?;
         let members: Vec<Member> = legs.values().map(|leg| self.member(leg)).collect();
+        self.table.keep_only(&members)?;
         self.egress.find_again(members, is_new)?;
         *self.legs() = legs;
         Ok(())
@@ -352,10 +364,15 @@ impl Ways {
     }
 
     fn read(&self, link: &Link) -> Option<(SandboxId, Leg)> {
-        let (id, address, terms) = alias::read(&link.alias)?;
+        let (id, address, terms, number) = alias::read(&link.alias)?;
         let place = self.pool.place(address).filter(|_| link.name == link_name(&id))?;
         self.pool.claim(address);
-        Some((id, Leg { link: link.index, addresses: self.pool.addresses(place), place, terms }))
+        let network = terms.name.as_ref().zip(number);
+        let network = network.and_then(|(name, number)| self.networks.find_again(name, number, &id));
+        if terms.name.is_some() && network.is_none() {
+            tracing::error!(sandbox.id = %id, link = link.name, "the network that it shares is not told right; it shares none");
+        }
+        Some((id, Leg { link: link.index, addresses: self.pool.addresses(place), place, terms, network }))
     }
 
     /// Somebody may have removed our rules, or a part of them; without them everything would pass.

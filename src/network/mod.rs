@@ -1,14 +1,16 @@
 //! The network of sandboxes: an interface for each, and the rules about what may pass.
 //!
-//! Every sandbox has a network namespace of its own, but one that asks for the host's, which has nothing of all this. In the mode `bridge` a pair of virtual interfaces leads out of it, with
-//! an IPv4 and an IPv6 address at its end inside and a route to exactly these at the end of the host: there is no network that
-//! two sandboxes share, and nobody to ask for a hardware address (both ends have the same one, and neither speaks ARP or
-//! neighbour discovery). What goes out is translated to the host's address.
+//! Every sandbox has a network namespace of its own, but one that asks for the host's, which has nothing of all this. In the mode
+//! `bridge` a pair of virtual interfaces leads out of it, with an IPv4 and an IPv6 address at its end inside and a route to exactly
+//! these at the end of the host: there is no link that two sandboxes share, and nobody to ask for a hardware address (both ends
+//! have the same one, and neither speaks ARP or neighbour discovery). What goes out is translated to the host's address.
 //!
 //! What may pass is decided by an nftables table of our own, of the family `inet`, so that IPv4 and IPv6 have the same rules. The
 //! rules stand once for all sandboxes; what belongs to one are elements of sets, so the five hundredth costs what the second
 //! did. They see each packet before anything else of the host does, and a packet from an interface that no element speaks of
 //! is dropped. The table stays when the daemon ends.
+//!
+//! Sandboxes that ask for the same network by its name reach each other (`together`); all others do not.
 //!
 //! A sandbox may have a policy (`egress`), by which the resolver answers and the same rules look into other sets.
 //!
@@ -36,6 +38,7 @@ mod queue;
 mod range;
 mod reaper;
 mod resolver;
+mod together;
 mod watch;
 
 pub use address::Addresses;

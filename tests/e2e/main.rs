@@ -23,6 +23,7 @@ mod network;
 mod network_bounds;
 mod network_host;
 mod network_mode;
+mod network_named;
 mod network_policy;
 mod ports;
 mod pty;

@@ -6,7 +6,7 @@ use crate::network::nft::on_trial::{elsewhere, with_table};
 
 fn member(number: u8) -> Member {
     let v6 = format!("fd00::{number:x}").parse().expect("an address");
-    Member { link: number.into(), addresses: vec![[10, 9, 0, number].into(), v6], connections: 100 }
+    Member { link: number.into(), addresses: vec![[10, 9, 0, number].into(), v6], connections: 100, network: None }
 }
 
 fn enter(egress: &Egress, number: u8) -> Arc<Ward> {

@@ -13,6 +13,8 @@ pub struct Member {
     pub addresses: Vec<IpAddr>,
     /// How many connections it may have at once.
     pub connections: u32,
+    /// The number of the network that it shares with others.
+    pub network: Option<u32>,
 }
 
 /// An element, as it is in the kernel.

@@ -35,6 +35,7 @@ pub(super) fn expression(name: &'static str, data: Attributes) -> Expression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Meta {
+    Mark = 3,
     InInterface = 4,
     OutInterface = 5,
     SocketUser = 10,
@@ -46,6 +47,11 @@ pub enum Meta {
 
 pub fn meta(key: Meta, to: u32) -> Expression {
     expression("meta", Attributes::new().number(1, to).number(2, key as u32))
+}
+
+/// Marks the packet with what is in the register.
+pub fn set_mark(register: u32) -> Expression {
+    expression("meta", Attributes::new().number(2, Meta::Mark as u32).number(3, register))
 }
 
 pub fn equals(register: u32, value: &[u8]) -> Expression {
@@ -98,6 +104,11 @@ pub fn port(to: u32) -> Expression {
 /// Goes on when the set has what begins in the register; what is attached to the element is done.
 pub fn in_set(set: &str, register: u32) -> Expression {
     expression("lookup", Attributes::new().text(1, set).number(2, register))
+}
+
+/// Goes on when the map has what begins in a register, and puts what it has for that into another.
+pub fn from_map(map: &str, register: u32, to: u32) -> Expression {
+    expression("lookup", Attributes::new().text(1, map).number(2, register).number(3, to))
 }
 
 /// Goes on when the state of the packet's connection is one of these.

@@ -14,6 +14,7 @@ pub mod policed;
 mod refusal;
 mod ruleset;
 mod table;
+mod together;
 mod traffic;
 
 pub use element::Member;

@@ -92,7 +92,13 @@ pub fn constants() -> Vec<Set> {
     let numbers = |name: &str, length: usize, numbers: &[u16]| {
         let bytes = |number: u16| number.to_be_bytes()[2 - length..].to_vec();
         let borders = numbers.iter().flat_map(|number| [(bytes(*number), false), (bytes(*number + 1), true)]);
-        Set { name: name.into(), key_length: length as u32, borders: Some(borders.collect()), attached: None }
+        Set {
+            name: name.into(),
+            key_length: length as u32,
+            value_length: 0,
+            borders: Some(borders.collect()),
+            attached: None,
+        }
     };
     let mut all = vec![
         numbers(PORTED, 1, &[libc::IPPROTO_TCP as u16, libc::IPPROTO_UDP as u16]),
@@ -105,6 +111,7 @@ pub fn constants() -> Vec<Set> {
         all.push(Set {
             name: over_https(family).into(),
             key_length: family.length() as u32,
+            value_length: 0,
             borders: Some(borders),
             attached: None,
         });

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | a sandbox, with an address that is not its own | anywhere | dropped before anything else sees it |
 //! | a sandbox | the resolver on the gateway's addresses | passes |
-//! | a sandbox | another sandbox, any other address or port of the host | refused |
+//! | a sandbox | another sandbox of the same network ([`together`]) | as its policy says |
+//! | a sandbox | any other sandbox, any other address or port of the host | refused |
 //! | a sandbox | what is closed ([`range::closed`]) | refused |
 //! | a sandbox | a network that the host is connected to ([`super::near`]) | refused |
 //! | a sandbox under a policy | anywhere else | as its policy says ([`policed`]) |
@@ -21,6 +22,7 @@ use super::expression::{self as ex, ESTABLISHED, Expression, FIRST, INVALID, Met
 use super::near::near;
 use super::policed::{self, PolicySet};
 use super::refusal::{self, REASONS};
+use super::together;
 use crate::model::Refusal;
 use crate::network::address::AddressPool;
 use crate::network::range::{self, Family};
@@ -49,6 +51,8 @@ pub struct Ruleset {
 pub struct Set {
     pub name: String,
     pub key_length: u32,
+    /// Of what a map has for a key; 0 is no map.
+    pub value_length: u32,
     /// Ranges, as their borders; otherwise single keys, each with a counter, that come and go.
     pub borders: Option<Vec<(Vec<u8>, bool)>>,
     /// What is attached to an element that brings nothing else along; ranges have nothing.
@@ -109,12 +113,14 @@ impl Sandboxes {
         let counted = |name: &str, key_length| Set {
             name: name.into(),
             key_length,
+            value_length: 0,
             borders: None,
             attached: Some(ex::counter()),
         };
         let ranges = |name: &str, key_length, borders| Set {
             name: name.into(),
             key_length,
+            value_length: 0,
             borders: Some(borders),
             attached: None,
         };
@@ -130,6 +136,7 @@ impl Sandboxes {
             all.extend([ranges(closed(family), length, borders), ranges(near(family), length, Vec::new())]);
         }
         all.extend(policed::constants());
+        all.extend(together::sets());
         all
     }
 
@@ -143,6 +150,8 @@ impl Sandboxes {
         all.extend([
             chain("from", None, from()),
             chain(policed::CHAIN, None, policed::rules()),
+            chain("gate", None, policed::gate().to_vec()),
+            chain(together::CHAIN, None, together::rules("gate")),
             chain("outbound", None, self.outbound()),
             chain("inbound", None, inbound()),
             chain("to_host", None, self.to_host()),
@@ -174,10 +183,11 @@ impl Sandboxes {
     }
 
     fn outbound(&self) -> Vec<Vec<Expression>> {
-        let mut rules = vec![
+        let mut rules = Family::BOTH.map(|family| rule([self.out_group(true), together::entrance(family)])).to_vec();
+        rules.extend([
             rule([self.out_group(true), vec![go_to(Refusal::Sandbox)]]),
             rule([ex::connection_state(INVALID).to_vec(), vec![go_to(Refusal::State)]]),
-        ];
+        ]);
         for family in Family::BOTH {
             rules.extend([closed(family), near(family)].map(|set| {
                 let look = vec![ex::address(family, Side::Destination, FIRST), ex::in_set(set, FIRST)];

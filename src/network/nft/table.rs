@@ -11,6 +11,7 @@ use super::element::{Element, Member, key, link_of, read};
 use super::expression;
 use super::refusal::{self, REASONS};
 use super::ruleset::{self, Chain, REFUSED, Ruleset, Sandboxes, Set, destinations, sources};
+use super::together::{NETWORKS, peer_keys, peers};
 use crate::model::Refusal;
 use crate::network::netlink::{
     APPEND, Attributes, CREATE, Message, NetlinkError, Protocol, attributes, dump, transact,
@@ -34,6 +35,9 @@ const USERDATA: u16 = 6;
 const INTERVAL: u32 = 0x4;
 /// The set may be changed from the packet's path, which chooses a hash that grows and shrinks.
 const DYNAMIC: u32 = 0x20;
+const MAP: u32 = 0x8;
+/// Four bytes that `nft` prints as a number.
+const MARK: u32 = 19;
 const INTERVAL_END: u32 = 1;
 /// A message holds less than 64 KiB.
 const ELEMENTS: usize = 500;
@@ -115,23 +119,32 @@ impl Table {
         let [v4, v6] = Family::BOTH;
         let sources = &keys(sources(v4))? | &keys(sources(v6))?;
         let by_link = [keys(REFUSED)?, keys(PACE)?, keys(CONNECTIONS)?];
+        let (networks, known_peers) = (keys(NETWORKS)?, &keys(peers(v4))? | &keys(peers(v6))?);
         let has = |member: &Member| {
             let link = member.link.to_ne_bytes();
             by_link.iter().all(|set| set.contains(&link[..]))
                 && member.addresses.iter().all(|address| sources.contains(&key(member.link, *address)))
+                && member.network.is_none_or(|_| networks.contains(&link[..]))
+                && Family::BOTH
+                    .iter()
+                    .all(|family| peer_keys(member, *family).iter().all(|key| known_peers.contains(key)))
         };
         Ok(members.iter().map(has).collect())
     }
 
-    /// Removes everything that speaks of other interfaces than these.
-    pub fn keep_only(&self, links: &[u32]) -> Result<(), NetlinkError> {
+    /// Removes everything that speaks of others than these.
+    pub fn keep_only(&self, members: &[Member]) -> Result<(), NetlinkError> {
+        let is_known = |link| members.iter().any(|member| member.link == link);
         for set in all_sets() {
-            let stale: Vec<Vec<u8>> = self.list(set)?.into_iter().map(|element| element.key).collect();
-            let stale = stale.into_iter().filter(|key| link_of(key).is_none_or(|link| !links.contains(&link)));
-            let stale: Vec<_> = stale.map(|key| (key, false)).collect();
-            transact(Protocol::Netfilter, &batch(self.element_messages(DELSETELEM, set, &stale)))?;
+            self.remove_unless(set, |key| link_of(key).is_some_and(is_known))?;
         }
-        Ok(())
+        self.keep_only_peers(members)
+    }
+
+    pub(super) fn remove_unless(&self, set: &str, stays: impl Fn(&[u8]) -> bool) -> Result<(), NetlinkError> {
+        let all = self.list(set)?.into_iter().map(|element| element.key);
+        let stale: Vec<_> = all.filter(|key| !stays(key)).map(|key| (key, false)).collect();
+        transact(Protocol::Netfilter, &batch(self.element_messages(DELSETELEM, set, &stale)))
     }
 
     fn seal(&self) -> Result<Option<Vec<u8>>, NetlinkError> {
@@ -198,6 +211,7 @@ impl Table {
     fn set(&self, set: &Set, number: u32) -> Message {
         let flags = match set.name.as_str() {
             _ if set.borders.is_some() => INTERVAL,
+            _ if set.value_length > 0 => MAP,
             // Of a dynamic set the kernel takes elements away that have no connections.
             CONNECTIONS => 0,
             _ => DYNAMIC,
@@ -206,10 +220,12 @@ impl Table {
             .text(1, &self.name)
             .text(2, &set.name)
             .number(3, flags)
-            // What kind of key it is matters to those who print it; 41 is "just bytes".
-            .number(4, 41)
+            .number(4, key_type(&set.name))
             .number(5, set.key_length)
             .number(10, number);
+        if set.value_length > 0 {
+            made = made.number(6, MARK).number(7, set.value_length);
+        }
         if let Some(attached) = &set.attached {
             made = made.nest(17, &attached.encode());
         }
@@ -237,6 +253,7 @@ impl Table {
         let mut all = self.element_messages(kind, REFUSED, &by_link);
         all.extend(self.element_messages(kind, PACE, &by_link));
         all.extend(self.bounds(kind, members));
+        all.extend(self.memberships(kind, kind == NEWSETELEM, members));
         let reasons = members.iter().flat_map(|member| Refusal::ALL.map(|reason| refusal::key(member.link, reason)));
         all.extend(self.element_messages(kind, REASONS, &reasons.map(|key| (key, false)).collect::<Vec<_>>()));
         for family in Family::BOTH {
@@ -252,7 +269,7 @@ impl Table {
         all
     }
 
-    fn element_messages(&self, kind: u16, set: &str, keys: &[(Vec<u8>, bool)]) -> Vec<Message> {
+    pub(super) fn element_messages(&self, kind: u16, set: &str, keys: &[(Vec<u8>, bool)]) -> Vec<Message> {
         let encode = |list: Attributes, (key, ends): &(Vec<u8>, bool)| {
             let mut element = Attributes::new().nest(1, &Attributes::new().bytes(1, key));
             if *ends {
@@ -262,6 +279,14 @@ impl Table {
         };
         let one = |keys: &[(Vec<u8>, bool)]| self.element_list(kind, set, &keys.iter().fold(Attributes::new(), encode));
         keys.chunks(ELEMENTS).map(one).collect()
+    }
+
+    pub(super) fn element_lists(&self, kind: u16, set: &str, elements: &[Attributes]) -> Vec<Message> {
+        let one = |elements: &[Attributes]| {
+            let list = elements.iter().fold(Attributes::new(), |list, element| list.nest(1, element));
+            self.element_list(kind, set, &list)
+        };
+        elements.chunks(ELEMENTS).map(one).collect()
     }
 
     fn element_list(&self, kind: u16, set: &str, list: &Attributes) -> Message {
@@ -312,7 +337,8 @@ impl Table {
                 self.expect(asked)?;
             }
         }
-        Ok(())
+        let memberships = self.memberships(GETSETELEM, false, std::slice::from_ref(member));
+        memberships.into_iter().try_for_each(|asked| self.expect(asked))
     }
 
     /// Asks for elements that must be there.
@@ -326,7 +352,20 @@ impl Table {
 fn all_sets() -> impl Iterator<Item = &'static str> {
     let [v4, v6] = Family::BOTH;
     let members = [ruleset::sources(v4), ruleset::sources(v6), destinations(v4), destinations(v6)];
-    members.into_iter().chain([REFUSED, REASONS, PACE, CONNECTIONS])
+    members.into_iter().chain([REFUSED, REASONS, PACE, CONNECTIONS, NETWORKS])
+}
+
+/// What kind of key it is matters to those who print it: an interface, the number of a network with an address, or just bytes.
+fn key_type(set: &str) -> u32 {
+    const INTERFACE: u32 = 20;
+    const BYTES: u32 = 41;
+    let [v4, v6] = Family::BOTH;
+    match set {
+        NETWORKS => INTERFACE,
+        _ if set == peers(v4) => MARK << 6 | 7,
+        _ if set == peers(v6) => MARK << 6 | 8,
+        _ => BYTES,
+    }
 }
 
 fn count(ruleset: &Ruleset) -> usize {

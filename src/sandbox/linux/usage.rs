@@ -67,6 +67,10 @@ impl LinuxHost {
             ("Not enforced", self.not_enforced(id, spec).join("; ")),
             ("Namespaces", namespaces_line(spec).to_owned()),
             ("Network", self.network_line(id, spec)),
+            (
+                "Network shared",
+                spec.network_terms.name.as_ref().map_or_else(String::new, |name| name.as_str().to_owned()),
+            ),
             ("Network policy", policy_line(spec)),
             ("Network use", self.traffic_line(id)),
             ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),

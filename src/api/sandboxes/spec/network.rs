@@ -3,12 +3,14 @@
 use super::Rules;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, shown};
-use crate::model::{LEAST_BANDWIDTH, NetworkMode, NetworkOffer, NetworkTerms, parse_memory};
+use crate::model::{LEAST_BANDWIDTH, NetworkMode, NetworkName, NetworkOffer, NetworkTerms, parse_memory};
 
 /// `none`, `bridge` or `host`.
 const MODE: &str = "bivouac.network";
 /// Connections at once.
 const CONNECTIONS: &str = "bivouac.network.connections";
+/// The network that it shares with others.
+const NAME: &str = "bivouac.network.name";
 /// Bytes a second that it sends, as a quantity: `10Mi`.
 const BANDWIDTH: &str = "bivouac.network.bandwidth";
 
@@ -41,12 +43,17 @@ pub fn terms(body: &Fields<'_>, mode: Option<NetworkMode>, rules: &Rules<'_>) ->
             &format!("must be bytes a second, as 10Mi, and at least {LEAST_BANDWIDTH}, got {}", shown(&text)),
         )),
     });
-    let terms = NetworkTerms { connections: connections.transpose()?, bandwidth: bandwidth.transpose()? };
+    let name = given(body, NAME)?.map(|text| {
+        text.parse::<NetworkName>().map_err(|error| refused(NAME, &format!("{error}, got {}", shown(&text))))
+    });
+    let (connections, bandwidth, shared) = (connections.transpose()?, bandwidth.transpose()?, name.transpose()?);
+    let terms = NetworkTerms { connections, bandwidth, name: shared };
     if !terms.is_empty() && mode.unwrap_or(rules.network.mode) != NetworkMode::Bridge {
-        let name = if terms.connections.is_some() { CONNECTIONS } else { BANDWIDTH };
+        let given = [(NAME, terms.name.is_some()), (CONNECTIONS, terms.connections.is_some()), (BANDWIDTH, true)];
+        let name = given.into_iter().find(|(_, is_given)| *is_given).map_or(MODE, |(name, _)| name);
         return Err(refused(
             name,
-            "it bounds a network of the sandbox's own, and this one would have none; leave it out",
+            "it is about a network of the sandbox's own, and this one would have none; leave it out",
         ));
     }
     Ok(terms)

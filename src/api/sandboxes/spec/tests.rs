@@ -434,6 +434,7 @@ fn a_network_is_asked_for_within_what_the_server_allows() {
     assert!(terms("bivouac.network", "bridge").is_empty());
     assert_eq!(terms("bivouac.network.connections", " 1000 ").connections, Some(1000));
     assert_eq!(terms("bivouac.network.bandwidth", "10Mi").bandwidth, Some(10 << 20));
+    assert_eq!(terms("bivouac.network.name", "team-1").name, "team-1".parse().ok());
     for (name, value, message) in [
         ("bivouac.network", "wifi", "it must be none, bridge or host"),
         ("bivouac.network.connections", "1001", "is 1001 and this server allows at most 1000"),
@@ -441,6 +442,8 @@ fn a_network_is_asked_for_within_what_the_server_allows() {
         ("bivouac.network.connections", "-1", "must be a whole number above 0"),
         ("bivouac.network.bandwidth", "1", "must be bytes a second"),
         ("bivouac.network.bandwidth", "fast", "must be bytes a second"),
+        ("bivouac.network.name", "Team", "it must be 1 to 63 of a-z, 0-9 and -, with no - at either end, got \"Team\""),
+        ("bivouac.network.name", "", "it must be 1 to 63"),
     ] {
         refuses(asked(name, value), PARAMETER, message);
     }
@@ -453,9 +456,11 @@ fn nobody_gets_a_network_that_is_not_there() {
     let error = asked("bivouac.network", "bridge").expect_err("refused");
     assert_eq!(error.code(), PARAMETER);
     assert!(error.message().contains("of this server have no network: so it is decided."), "{}", error.message());
-    for (name, value) in [("bivouac.network.connections", "10"), ("bivouac.network.bandwidth", "1Mi")] {
+    for (name, value) in
+        [("bivouac.network.connections", "10"), ("bivouac.network.bandwidth", "1Mi"), ("bivouac.network.name", "team")]
+    {
         let error = asked(name, value).expect_err("refused");
-        assert!(error.message().contains(&format!("[{name:?}]: it bounds a network")), "{}", error.message());
+        assert!(error.message().contains(&format!("[{name:?}]: it is about a network")), "{}", error.message());
     }
     assert_eq!(asked("bivouac.network", "none").map(|spec| spec.network).ok(), Some(Some(NetworkMode::None)));
     let both = json!({"extensions": {"bivouac.network": "none", "bivouac.network.bandwidth": "1Mi"}});
