@@ -20,7 +20,6 @@ use super::netlink::{NetlinkError, Protocol, transact, within};
 use super::nft::{CannotFilter, Member, Sandboxes, Table};
 use super::range;
 use super::reaper::Reaper;
-use super::together::Networks;
 use super::watch::Watch;
 use super::{alias, near, queue};
 use crate::model::{NetworkPolicy, NetworkTerms, NetworkUsage, SandboxId};
@@ -83,7 +82,6 @@ pub(super) struct Ways {
     table: Table,
     egress: Arc<Egress>,
     pool: AddressPool,
-    networks: Networks,
     legs: Mutex<HashMap<SandboxId, Leg>>,
     /// Held by whoever changes what belongs to one sandbox, and alone by whoever puts everything in place again.
     order: RwLock<()>,
@@ -111,8 +109,7 @@ impl Bridge {
         let pool = AddressPool::new(config.pool_v4, config.pool_v6);
         raise_gateway(group, pool.gateway())?;
         let (legs, order) = (Mutex::default(), RwLock::default());
-        let networks = Networks::default();
-        let ways = Arc::new(Ways { config, filter, table, egress, pool, networks, legs, order });
+        let ways = Arc::new(Ways { config, filter, table, egress, pool, legs, order });
         ways.close_near()?;
         ways.find_again(is_new)?;
         let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
@@ -174,8 +171,12 @@ impl Bridge {
         let ways = &self.ways;
         let _order = ways.order.read().unwrap_or_else(PoisonError::into_inner);
         let leg = ways.legs().get(id).cloned().ok_or_else(|| BridgeError::NoNetwork(id.clone()))?;
-        let join =
-            |name| ways.networks.join(name, id).ok_or_else(|| BridgeError::TooManyNetworks(name.as_str().to_owned()));
+        let join = |name| {
+            ways.egress
+                .networks()
+                .join(name, id, leg.addresses)
+                .ok_or_else(|| BridgeError::TooManyNetworks(name.as_str().to_owned()))
+        };
         let leg = Leg { terms: terms.clone(), network: terms.name.as_ref().map(join).transpose()?, ..leg };
         // A later daemon reads the terms there.
         let alias = alias::write(id, leg.addresses.v4, terms, leg.network);
@@ -316,7 +317,7 @@ impl Ways {
                 tracing::warn!(%error, sandbox.id = %id, "connections of a sandbox that is gone could not be forgotten");
             }
         }
-        self.networks.leave(id);
+        self.egress.networks().leave(id);
         self.pool.release(leg.place);
     }
 
@@ -367,12 +368,14 @@ impl Ways {
         let (id, address, terms, number) = alias::read(&link.alias)?;
         let place = self.pool.place(address).filter(|_| link.name == link_name(&id))?;
         self.pool.claim(address);
+        let addresses = self.pool.addresses(place);
         let network = terms.name.as_ref().zip(number);
-        let network = network.and_then(|(name, number)| self.networks.find_again(name, number, &id));
+        let network =
+            network.and_then(|(name, number)| self.egress.networks().find_again(name, number, &id, addresses));
         if terms.name.is_some() && network.is_none() {
             tracing::error!(sandbox.id = %id, link = link.name, "the network that it shares is not told right; it shares none");
         }
-        Some((id, Leg { link: link.index, addresses: self.pool.addresses(place), place, terms, network }))
+        Some((id, Leg { link: link.index, addresses, place, terms, network }))
     }
 
     /// Somebody may have removed our rules, or a part of them; without them everything would pass.

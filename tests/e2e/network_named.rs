@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Sandbox, World, until, world};
-use crate::network::{BRIDGE, addresses, check, reach};
+use crate::network::{BRIDGE, addresses, check, output, reach};
 
 /// Waits for whoever comes.
 fn request(daemon: &Daemon, network: Option<&str>) -> Value {
@@ -58,7 +58,8 @@ fn kept(world: &World) -> (usize, [usize; 3]) {
 #[test]
 fn sandboxes_of_one_network_reach_each_other_and_nobody_else() {
     let Some(world) = World::start("sandboxes_of_one_network_reach_each_other_and_nobody_else") else { return };
-    let mut daemon = world.daemon(BRIDGE);
+    world.name("203.0.113.1");
+    let mut daemon = world.daemon(&format!("{BRIDGE}resolvers = [\"203.0.113.1\"]\n"));
     let before = kept(&world);
     assert_eq!(before.1, [0; 3]);
     let ids = [Some("team"), Some("team"), Some("other"), None].map(|name| member(&daemon, name).id);
@@ -71,6 +72,12 @@ fn sandboxes_of_one_network_reach_each_other_and_nobody_else() {
             for (from, to) in [(&one, stranger), (stranger, &one), (&other, &alone), (&alone, &other)] {
                 check_pair(&daemon, from, to, false);
             }
+        }
+        let named = addresses(&daemon, &two);
+        for (kind, address) in [("a", &named[0]), ("aaaa", &named[1])] {
+            let ask = format!("busybox nslookup -type={kind} {}", &two.id.replace('-', "")[..12]);
+            assert!(output(&one, &ask).contains(&format!("Address: {address}")), "{}", output(&one, &ask));
+            assert!(!output(&other, &ask).contains(address), "a name of another network is told");
         }
         // Everything else is as it is for all.
         check(&one, &["93.184.216.34", "2606:2800:220:1::34"], true);

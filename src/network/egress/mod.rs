@@ -16,6 +16,7 @@ use super::conntrack;
 use super::netlink::NetlinkError;
 use super::nft::{CannotFilter, Entry, Member, Table};
 use super::range::{self, Family, Range};
+use super::together::Networks;
 use crate::model::{Action, NetworkPolicy};
 use ipnet::IpNet;
 use ward::{Kernel, Learned};
@@ -41,6 +42,7 @@ pub struct Egress {
     closed: [Vec<Range>; 2],
     special: [Vec<Range>; 2],
     wards: RwLock<HashMap<IpAddr, Arc<Ward>>>,
+    networks: Networks,
     /// Ends the connections of an address that are not to go on; another one in tests.
     forget_unless: ForgetUnless,
 }
@@ -63,7 +65,8 @@ impl Egress {
     pub fn new(table: Table, open: &[IpNet]) -> Self {
         let closed = Family::BOTH.map(|family| range::closed(family, open));
         let special = Family::BOTH.map(|family| range::closed(family, &[]));
-        Self { table, closed, special, wards: RwLock::default(), forget_unless: conntrack::forget_unless }
+        let (wards, networks) = (RwLock::default(), Networks::default());
+        Self { table, closed, special, wards, networks, forget_unless: conntrack::forget_unless }
     }
 
     /// Lets the packets of a new sandbox through, which has no policy yet.
@@ -109,6 +112,12 @@ impl Egress {
         }
         drop(wards);
         ward
+    }
+
+    /// The networks that sandboxes share.
+    #[must_use]
+    pub fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     /// The sandbox with this address. Nobody else can send from it.

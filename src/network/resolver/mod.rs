@@ -7,6 +7,7 @@
 
 mod gate;
 mod message;
+mod neighbours;
 mod policed;
 mod rate;
 mod server;

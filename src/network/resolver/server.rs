@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::gate::Asker;
 use super::message::{Question, Refused};
+use super::neighbours;
 use super::policed::Policed;
 use super::upstream::{read_framed, write_framed};
 use crate::network::egress::Standing;
@@ -93,6 +94,12 @@ impl Shared {
             Err(Refused(answer)) => return answer,
         };
         let known = self.egress.as_ref().and_then(|egress| Some((egress, egress.ward(asker)?)));
+        let of_neighbour = known.as_ref().and_then(|(egress, ward)| {
+            neighbours::answer(egress.networks(), ward.member.network?, &question, over_tcp)
+        });
+        if of_neighbour.is_some() {
+            return of_neighbour;
+        }
         let standing = known.as_ref().map(|(_, ward)| ward.standing());
         match (&known, &standing) {
             (Some((egress, ward)), Some(Standing::Policed(policy))) => {
