@@ -197,8 +197,6 @@ def limits_once(daemon):
 
 def hostile(daemon, client, seconds, kinds, image):
     """Twenty sandboxes do their worst. What the API and a neighbour do meanwhile, beside what they do at rest."""
-    # The file systems that disks are copied from are no sandbox's.
-    shutil.rmtree(templates(daemon), ignore_errors=True)
     before = scratch.settled(daemon)
     victim = make(client, {"cpu": "1"}, SLEEP)
     rest = (api(client, victim, seconds / 2), work(client, victim, 10))
@@ -210,7 +208,6 @@ def hostile(daemon, client, seconds, kinds, image):
     deletes = []
     for name in hogs + [victim]:
         deletes.append(timed(lambda: (delete(client, name), gone(daemon, name)))[0])
-    shutil.rmtree(templates(daemon))
     clean = same_host(daemon, before)
     p99 = [percentiles(times)[2] for times in (rest[0], now[0])]
     p50 = [statistics.median(times) for times in (rest[1], now[1])]
@@ -254,7 +251,3 @@ def work(client, name, runs):
 
 def gone(daemon, name):
     scratch.until(30, f"{name} is gone", lambda: not any(os.path.exists(path) for path in daemon.cgroups_of(name)), 0.0005)
-
-
-def templates(daemon):
-    return os.path.join(daemon.dir, "state/disks")

@@ -248,8 +248,12 @@ def look(daemon):
             kinds[kind] = kinds.get(kind, 0) + 1
         found.add(f"launcher with {mounts} mounts, {sorted(kinds.items())}")
     for path, dirs, files in os.walk(daemon.dir):
+        # Disks that are kept for sandboxes to come are no sandbox's.
+        dirs[:] = [name for name in dirs if path != os.path.join(daemon.dir, "state") or name != "disks"]
         found.update("file " + os.path.join(path, name) for name in dirs + files if not name.startswith("sandboxes.db-"))
     found.update("link " + name for name in os.listdir("/sys/class/net"))
+    files = (read(f"/sys/block/{name}/loop/backing_file") for name in os.listdir("/sys/block"))
+    found.update("loop device of a sandbox" for file in files if file.startswith((daemon.dir + "/state/sandboxes").encode()))
     return set(found.counts.items())
 
 

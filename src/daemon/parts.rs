@@ -76,6 +76,7 @@ fn host(
         network: config.network.clone(),
         allow_host_network: config.allow_host_network,
         slots: config.prepared_slots,
+        disks: config.prepared_disks,
     };
     let host = LinuxHost::start(linux, (Arc::clone(images), puller.clone()), &taken);
     host.map_err(|error| StartFailure::Unfit { source: error.into() })

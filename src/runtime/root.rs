@@ -59,14 +59,24 @@ impl Writable {
         sys::clone_tree(TreeSource::Fd(opened.as_fd()))
     }
 
-    /// Makes both, owned by the sandbox's root: host id 0 never owns a byte that a sandbox wrote.
-    pub fn make(&self, base: u32) -> std::io::Result<()> {
+    /// The mount that the two are in, when it is one of their own.
+    #[must_use]
+    pub fn mount(&self) -> Option<Arc<OwnedFd>> {
+        self.mount.clone()
+    }
+
+    /// Makes both. They are root's still.
+    pub fn make(&self) -> std::io::Result<()> {
         for dir in [&self.upper, &self.work] {
             fs::create_dir(dir)?;
-            chown(dir, Some(base), Some(base))?;
         }
         // The root directory of the sandbox takes its mode from here.
         fs::set_permissions(&self.upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+    }
+
+    /// Gives both to the sandbox's root: host id 0 never owns a byte that a sandbox wrote.
+    pub fn give(&self, base: u32) -> std::io::Result<()> {
+        [&self.upper, &self.work].into_iter().try_for_each(|dir| chown(dir, Some(base), Some(base)))
     }
 }
 
@@ -84,7 +94,8 @@ impl Way {
         let writable = Writable::below(scratch);
         // A daemon that was killed while it tried has left its own behind.
         drop(fs::remove_dir_all(scratch));
-        let tried = fs::create_dir_all(scratch).is_ok() && writable.make(slot.base).is_ok();
+        let made = fs::create_dir_all(scratch).and_then(|()| writable.make()).and_then(|()| writable.give(slot.base));
+        let tried = made.is_ok();
         let found = if tried && by_descriptors(slot, &[], &writable, Told::Layer).is_ok() {
             Self::Descriptors
         } else {

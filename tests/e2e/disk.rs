@@ -1,7 +1,9 @@
 //! A bounded disk holds what was promised, and no more; nothing of it outlives its sandbox.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -26,10 +28,36 @@ fn lines(sandbox: &Sandbox<'_>, end: &str) -> Vec<String> {
 }
 
 /// Loop devices whose file is below this directory, or was.
-fn loops(dir: &Path) -> Vec<String> {
+fn loops(dir: PathBuf) -> Vec<String> {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let files = devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
     files.filter(|file| file.starts_with(&*dir.to_string_lossy())).collect()
+}
+
+fn loops_of_sandboxes(daemon: &Daemon) -> Vec<String> {
+    loops(daemon.state_dir().join("sandboxes"))
+}
+
+fn until_without_loops(daemon: &Daemon) {
+    until("without a loop device", || match loops_of_sandboxes(daemon) {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?}")),
+    });
+}
+
+/// The files of the disks that nobody has yet, once there are so many of them and each has its device.
+fn until_ready(daemon: &Daemon, count: usize) -> BTreeSet<u64> {
+    let dir = daemon.state_dir().join("disks/ready");
+    until("with as many prepared disks", || {
+        let files = fs::read_dir(&dir).into_iter().flatten().flatten();
+        let files: BTreeSet<u64> = files.filter_map(|file| file.metadata().ok()).map(|about| about.ino()).collect();
+        let devices = loops(dir.clone());
+        if (files.len(), devices.len()) == (count, count) { Ok(files) } else { Err(format!("{files:?}, {devices:?}")) }
+    })
+}
+
+fn image_of(daemon: &Daemon, id: &str) -> PathBuf {
+    daemon.state_dir().join("sandboxes").join(id).join("disk.ext4")
 }
 
 #[test]
@@ -54,12 +82,35 @@ fn r3_a_nearly_full_host_takes_no_more_sandboxes() {
 
 #[test]
 fn r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it() {
-    let Some(daemon) = Daemon::start("r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it") else { return };
+    let test = "r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it";
+    let Some(daemon) = Daemon::start_with(test, "prepared_disks = 2\n") else { return };
+    let limits = json!({"disk": "24Mi", "inodes": "200"});
+    // The first of its size is made when it is asked for, those that follow were made before.
+    let first = daemon.create_from(&bounded(&daemon, limits.clone(), FILL));
+    check_filled(&first);
+    first.delete();
+    first.until_unknown();
+    until_ready(&daemon, 2);
+    until_without_loops(&daemon);
     let before = daemon.settled();
-    let sandbox = daemon.create_from(&bounded(&daemon, json!({"disk": "24Mi", "inodes": "200"}), FILL));
+    let sandbox = daemon.create_from(&bounded(&daemon, limits, FILL));
     assert_eq!(sandbox.state(), "Running", "{}", sandbox.get());
     let neighbour = daemon.create(&["sh", "-c", "dd if=/dev/zero of=/file bs=1M count=40 2>/dev/null; echo code $?"]);
-    let told = lines(&sandbox, "done");
+    check_filled(&sandbox);
+    assert_eq!(lines(&neighbour, "code 0"), ["code 0"]);
+    assert_eq!(loops_of_sandboxes(&daemon).len(), 1);
+    sandbox.delete();
+    neighbour.delete();
+    until_without_loops(&daemon);
+    for id in [&sandbox.id, &neighbour.id] {
+        daemon.sandbox(id).until_unknown();
+    }
+    daemon.check_left(&before);
+}
+
+/// What [`FILL`] got onto a disk of 24 MiB and 200 files.
+fn check_filled(sandbox: &Sandbox<'_>) {
+    let told = lines(sandbox, "done");
     let number = |at: usize| told.get(at).and_then(|line| line.trim().parse::<u64>().ok()).unwrap_or_default();
     assert_eq!(told.first().map(String::as_str), Some("code 1"), "{told:?}");
     let (limit, written) = (24 << 20, number(1));
@@ -67,21 +118,49 @@ fn r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it() {
     // Inodes come by the blocks that hold them, of 16 each.
     assert!((200..=216).contains(&number(2)), "{told:?}");
     assert!(!told.contains(&"room".to_owned()), "{told:?}");
-    assert_eq!(lines(&neighbour, "code 0"), ["code 0"]);
-    assert!(sandbox.stats()["disk"]["usedBytes"].as_u64().is_some_and(|used| used < 1 << 20), "{}", sandbox.stats());
-    assert_eq!(loops(&daemon.state_dir()).len(), 1);
-    sandbox.delete();
-    neighbour.delete();
-    until("without a loop device", || match loops(&daemon.state_dir()) {
+    let stats = sandbox.stats();
+    assert!(stats["disk"]["usedBytes"].as_u64().is_some_and(|used| used < 1 << 20), "{stats}");
+    assert!(stats["disk"]["usedInodes"].as_u64().is_some_and(|used| used < 20), "{stats}");
+}
+
+#[test]
+fn prepared_disks_are_taken_and_end_with_their_daemon() {
+    let config = "prepared_disks = 2\n[limits]\ndefault_disk = '16Mi'\n";
+    let test = "prepared_disks_are_taken_and_end_with_their_daemon";
+    let Some(mut daemon) = Daemon::start_with(test, config) else { return };
+    let sleeper = |daemon: &Daemon| daemon.create(&["sleep", "1000000"]).id;
+    let inode = |daemon: &Daemon, id: &str| fs::metadata(image_of(daemon, id)).expect("its disk").ino();
+    let ready = until_ready(&daemon, 2);
+    let taken = sleeper(&daemon);
+    assert!(ready.contains(&inode(&daemon, &taken)), "it was made before");
+    let ready = until_ready(&daemon, 2);
+    assert!(!ready.contains(&inode(&daemon, &taken)), "another took its place");
+
+    // Whoever clears the directory takes nothing from the creates to come.
+    fs::remove_dir_all(daemon.state_dir().join("disks")).expect("removed");
+    let others: Vec<String> = (0..3).map(|_| sleeper(&daemon)).collect();
+    others.iter().for_each(|id| assert!(image_of(&daemon, id).exists(), "{id}"));
+    let ready = until_ready(&daemon, 2);
+
+    daemon.kill();
+    until("without devices but those of sandboxes", || match loops(daemon.state_dir()) {
+        four if four.len() == 4 => Ok(()),
+        more => Err(format!("{more:?}")),
+    });
+    daemon.launch();
+    let fresh = until_ready(&daemon, 2);
+    assert!(fresh != ready, "files without a mount are of no use: {fresh:?}");
+    for id in others.iter().chain([&taken]) {
+        assert_eq!(daemon.sandbox(id).state(), "Running");
+        daemon.sandbox(id).delete();
+        daemon.sandbox(id).until_unknown();
+    }
+    daemon.stop();
+    assert_eq!(fs::read_dir(daemon.state_dir().join("disks/ready")).expect("a directory").count(), 0);
+    until("without a loop device", || match loops(daemon.state_dir()) {
         none if none.is_empty() => Ok(()),
         some => Err(format!("{some:?}")),
     });
-    for id in [&sandbox.id, &neighbour.id] {
-        daemon.sandbox(id).until_unknown();
-    }
-    // What is kept to copy from is no sandbox's.
-    fs::remove_dir_all(daemon.state_dir().join("disks")).expect("templates");
-    daemon.check_left(&before);
 }
 
 #[test]
@@ -101,10 +180,7 @@ fn a_bounded_disk_outlives_the_daemon_and_ends_with_its_sandbox() {
     daemon.launch();
     assert_eq!(used(&daemon), before);
     daemon.sandbox(&id).delete();
-    until("without a loop device", || match loops(&daemon.state_dir()) {
-        none if none.is_empty() => Ok(()),
-        some => Err(format!("{some:?}")),
-    });
+    until_without_loops(&daemon);
 }
 
 #[test]

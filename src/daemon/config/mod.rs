@@ -63,6 +63,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// Namespaces that are kept ready for sandboxes to come.
     pub prepared_slots: usize,
+    /// Bounded disks of each size that is asked for that are kept ready.
+    pub prepared_disks: usize,
     /// Bytes of the state directory's file system that are kept free of new sandboxes.
     pub min_free_disk: u64,
     /// Mount roots the way of kernels before 6.15.
@@ -163,6 +165,7 @@ impl Config {
             allow_host_network,
             cgroup_parent,
             prepared_slots: count(from, "runtime.prepared_slots", 32),
+            prepared_disks: prepared_disks(from),
             min_free_disk: from.parsed("runtime.min_free_disk", min_free_disk).unwrap_or(256 << 20),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),
@@ -262,6 +265,15 @@ fn proxy_timeout(from: &mut Reader) -> Duration {
 
 fn count(from: &Reader, key: &str, default: usize) -> usize {
     from.number(key).map_or(default, |count| usize::try_from(count.clamp(1, 1 << 20)).unwrap_or(default))
+}
+
+/// Each has a loop device of the host.
+fn prepared_disks(from: &mut Reader) -> usize {
+    let count = from.number("runtime.prepared_disks").unwrap_or(8);
+    if count > 256 {
+        from.problem("runtime.prepared_disks: at most 256; each takes a loop device");
+    }
+    usize::try_from(count).unwrap_or_default()
 }
 
 fn host_name(text: &str) -> Result<String, String> {

@@ -85,6 +85,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("network.max_bandwidth", Kind::Quantity),
     setting("runtime.cgroup_parent", Kind::Text),
     setting("runtime.prepared_slots", Kind::Number),
+    setting("runtime.prepared_disks", Kind::Number),
     setting("runtime.min_free_disk", Kind::Quantity),
     setting("runtime.overlay_by_paths", Kind::Switch),
 ];

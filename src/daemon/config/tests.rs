@@ -65,7 +65,7 @@ fn every_kind_of_value_is_read() {
     let text = "[server]\npublic_host = 'example.com:8080/b'\nnames = ['box.example']\n[proxy]\nopen_ports = true\n\
                 [lifecycle]\nmin_timeout_seconds = 1\nmax_timeout_seconds = 3600\nallow_shorter_expiration = true\n\
                 [limits]\ndefault_cpu = 0.5\ndefault_memory = '512Mi'\ndefault_pids = 64\nunenforceable = 'refuse'\n\
-                [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\n[network]\nmode = 'none'\n";
+                [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\nprepared_disks = 0\n[network]\nmode = 'none'\n";
     let config = load(text, &[("BIVOUAC_LIFECYCLE_TERMINATED_RETENTION_SECONDS", "5")], &[]).expect("valid");
     assert_eq!(
         config.lifecycle,
@@ -84,7 +84,7 @@ fn every_kind_of_value_is_read() {
         Limits { cpu_millis: Some(500), memory_bytes: Some(512 << 20), pids: Some(64), ..Limits::default() }
     );
     assert_eq!(config.unenforceable, Unenforceable::Refuse);
-    assert_eq!((config.log_bytes, config.min_free_disk), (1 << 20, 0));
+    assert_eq!((config.log_bytes, config.min_free_disk, config.prepared_disks), (1 << 20, 0, 0));
     assert_eq!(config.network, Wanted::Loopback);
     assert_eq!(config.public_host.map(|host| host.to_string()).as_deref(), Some("example.com:8080/b"));
     assert!(config.open_ports && config.names == ["box.example"]);

@@ -32,6 +32,8 @@ pub struct LinuxConfig {
     pub allow_host_network: bool,
     /// How many prepared places are kept.
     pub slots: usize,
+    /// How many bounded disks of each size that is asked for are kept ready.
+    pub disks: usize,
 }
 
 impl LinuxConfig {

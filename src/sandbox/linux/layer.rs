@@ -13,12 +13,12 @@ use nix::sys::statvfs::fstatvfs;
 use super::dirs::DISK_IMAGE;
 use super::{Inner, failed};
 use crate::model::{DiskUsage, Limits, Reason, SandboxId};
-use crate::runtime::disk::{DiskError, DiskMaker, DiskSize, OWN_INODES};
+use crate::runtime::disk::{DiskError, DiskSize, Disks, OWN_INODES};
 use crate::runtime::root::Writable;
 use crate::sandbox::host::{HostError, IdBase};
 
 /// What of the limits of the disk cannot be enforced here, in words that end "cannot enforce the ...".
-pub fn missing(disks: &DiskMaker, limits: &Limits) -> Option<String> {
+pub fn missing(disks: &Disks, limits: &Limits) -> Option<String> {
     match (limits.disk_bytes, limits.disk_inodes) {
         (None, None) => None,
         (None, Some(_)) => Some("inodes limit: it takes a disk limit beside it".to_owned()),
@@ -34,7 +34,7 @@ pub fn make(
     base: IdBase,
     limits: &Limits,
 ) -> Result<(Writable, Option<String>), HostError> {
-    let missing = missing(&inner.disk_maker, limits);
+    let missing = missing(&inner.bounded_disks, limits);
     if inner.config.refuse_unenforceable
         && let Some(what) = &missing
     {
@@ -42,16 +42,21 @@ pub fn make(
         return Err(HostError { reason: Reason::LimitNotEnforceable, message });
     }
     let note = missing.map(|what| format!("this host cannot enforce the {what}"));
-    let writable = match limits.disk_bytes.filter(|_| inner.disk_maker.problem().is_none()) {
-        None => Writable::below(dir),
+    let writable = match limits.disk_bytes.filter(|_| inner.bounded_disks.problem().is_none()) {
+        None => {
+            let writable = Writable::below(dir);
+            writable.make().map_err(file_failed)?;
+            writable
+        }
         Some(bytes) => {
             let size = DiskSize { bytes, inodes: limits.disk_inodes };
-            let mount = Arc::new(inner.disk_maker.mount(&dir.join(DISK_IMAGE), size).map_err(disk_failed)?);
-            inner.bounded().insert(id.clone(), Arc::clone(&mount));
-            Writable::in_mount(mount)
+            inner.bounded_disks.take(&dir.join(DISK_IMAGE), size).map_err(disk_failed)?
         }
     };
-    writable.make(base).map_err(|error: io::Error| failed(Reason::StartFailed, &error))?;
+    writable.give(base).map_err(file_failed)?;
+    if let Some(mount) = writable.mount() {
+        inner.bounded().insert(id.clone(), mount);
+    }
     Ok((writable, note))
 }
 
@@ -74,6 +79,10 @@ pub fn usage(inner: &Inner, id: &SandboxId) -> Option<DiskUsage> {
     let blocks = found.blocks().saturating_sub(found.blocks_free());
     let inodes = found.files().saturating_sub(found.files_free()).saturating_sub(OWN_INODES);
     Some(DiskUsage { bytes: blocks.saturating_mul(found.fragment_size()), inodes, complete: true })
+}
+
+fn file_failed(error: io::Error) -> HostError {
+    failed(Reason::StartFailed, &error)
 }
 
 fn disk_failed(error: DiskError) -> HostError {

@@ -38,11 +38,11 @@ use super::fetch::{Fetch, Presence};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore, Puller};
-use crate::model::{Exit, NetworkOffer, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
+use crate::model::{Exit, Limits, NetworkOffer, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::network::{BridgeError, ResolverError};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
-use crate::runtime::disk::{DiskMaker, DiskSize};
+use crate::runtime::disk::{self as bounded, DiskSize};
 use crate::runtime::idrange::IdRanges;
 use crate::runtime::launcher::{Launcher, LauncherError};
 use crate::runtime::root::Way;
@@ -93,7 +93,7 @@ struct Inner {
     living: Mutex<HashMap<SandboxId, Arc<Guest>>>,
     /// Kills for want of memory that some command has told of.
     told_kills: Mutex<HashMap<SandboxId, u64>>,
-    disk_maker: DiskMaker,
+    bounded_disks: bounded::Disks,
     /// A way to each disk that is bounded, to ask how full it is.
     bounded: Mutex<HashMap<SandboxId, Arc<OwnedFd>>>,
 }
@@ -129,14 +129,14 @@ impl LinuxHost {
         let slots = Slots::start(maker, config.slots)?;
         let way = provision::find_way(&config, &slots, &dirs)?;
         let sockets = Sockets::start().map_err(directory)?;
-        let disk_maker = disk_maker(&config);
+        let bounded_disks = bounded_disks(&config).map_err(directory)?;
         let inner = Inner {
             boot_id: boot_id.trim().to_owned(),
             reserved: Mutex::default(),
             living: Mutex::default(),
             sockets,
             told_kills: Mutex::default(),
-            disk_maker,
+            bounded_disks,
             bounded: Mutex::default(),
             disks: Disks::default(),
             config,
@@ -197,6 +197,7 @@ impl LinuxHost {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.slots.close();
+        self.bounded_disks.close();
         self.cgroups.close();
     }
 }
@@ -404,15 +405,11 @@ impl Life for LinuxLife {
     }
 }
 
-/// With a file system of the default size, so that no create need wait for one.
-fn disk_maker(config: &LinuxConfig) -> DiskMaker {
-    let maker = DiskMaker::new(&config.state_dir);
-    if let (Some(bytes), None) = (config.default_limits.disk_bytes, maker.problem())
-        && let Err(error) = maker.prepare(DiskSize { bytes, inodes: config.default_limits.disk_inodes })
-    {
-        tracing::warn!(error = with_causes(&error), "no file system of the default size could be made");
-    }
-    maker
+/// With some of the default size ahead, so that no create need wait for one.
+fn bounded_disks(config: &LinuxConfig) -> std::io::Result<bounded::Disks> {
+    let Limits { disk_bytes, disk_inodes, .. } = config.default_limits;
+    let default = disk_bytes.map(|bytes| DiskSize { bytes, inodes: disk_inodes });
+    bounded::Disks::start(&config.state_dir, config.disks, default)
 }
 
 fn failed(reason: Reason, error: &dyn std::error::Error) -> HostError {

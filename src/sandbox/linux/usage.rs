@@ -44,7 +44,7 @@ impl LinuxHost {
     fn not_enforced(&self, id: &SandboxId, spec: &SandboxSpec) -> Vec<String> {
         let limits = self.inner.config.limits(&spec.limits);
         let mut missing = self.inner.cgroups.missing(id, &limits);
-        missing.extend(layer::missing(&self.inner.disk_maker, &limits));
+        missing.extend(layer::missing(&self.inner.bounded_disks, &limits));
         missing
     }
 

@@ -1,0 +1,170 @@
+//! Disks that are made before anybody asks for them: a create takes one that is ready, and its file gets the sandbox's name.
+//!
+//! They are files below `STATE/disks/ready` and mounts that only this process holds. When it is killed the mounts and their
+//! devices go with it, and the next daemon removes the files.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::maker::{Maker, find};
+use super::shelf::{Next, Shelf};
+use super::template::Templates;
+use super::{DiskError, DiskSize};
+use crate::model::with_causes;
+use crate::runtime::root::Writable;
+
+/// The bounded disks of this host, those to come included.
+#[derive(Debug)]
+pub struct Disks {
+    /// Or what is missing for them.
+    shared: Result<Arc<Shared>, &'static str>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    maker: Maker,
+    dir: PathBuf,
+    state: Mutex<State>,
+    /// Told when a disk was asked for, and at the end.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    shelf: Shelf<Ready>,
+    closed: bool,
+}
+
+/// A disk that nobody has yet.
+#[derive(Debug)]
+struct Ready {
+    image: PathBuf,
+    writable: Writable,
+}
+
+impl Disks {
+    /// Starts the thread that keeps `target` disks of each size ready that is asked for, and of the default. What an earlier
+    /// daemon had prepared is removed.
+    ///
+    /// # Errors
+    /// When that cannot be removed, or the thread not be started.
+    pub fn start(state_dir: &Path, target: usize, default: Option<DiskSize>) -> io::Result<Self> {
+        let templates = state_dir.join("disks");
+        let dir = templates.join("ready");
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io::Error::new(error.kind(), format!("remove {}: {error}", dir.display())));
+            }
+            _ => {}
+        }
+        let mke2fs = match find() {
+            Ok(mke2fs) => mke2fs,
+            Err(problem) => return Ok(Self { shared: Err(problem), thread: Mutex::default() }),
+        };
+        let maker = Maker::new(Templates::new(templates, mke2fs));
+        let state = Mutex::new(State { shelf: Shelf::new(target, default), closed: false });
+        let shared = Arc::new(Shared { maker, dir, state, changed: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("disks".into()).spawn(move || theirs.refill())?;
+        Ok(Self { shared: Ok(shared), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Why no disk can be bounded here.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        self.shared.as_ref().err().copied()
+    }
+
+    /// A writable layer of this size, root's still, in the file `image`, which must not be there. One that is ready, or a
+    /// new one.
+    ///
+    /// # Errors
+    /// When a step failed; `image` may be there then.
+    pub fn take(&self, image: &Path, size: DiskSize) -> Result<Writable, DiskError> {
+        let shared = self.shared.as_ref().map_err(|problem| DiskError::Missing(problem))?;
+        let ready = shared.lock().shelf.take(size, Instant::now());
+        shared.changed.notify_all();
+        if let Some(Ready { image: prepared, writable }) = ready {
+            match fs::rename(&prepared, image) {
+                Ok(()) => return Ok(writable),
+                // Somebody has cleared the directory; a disk without a file would not be found again.
+                Err(error) => tracing::warn!(%error, "a prepared disk has lost its file {}", prepared.display()),
+            }
+        }
+        shared.maker.make(image, size)
+    }
+
+    /// Takes apart what nobody has taken, and makes no more.
+    pub fn close(&self) {
+        let Ok(shared) = &self.shared else { return };
+        shared.lock().closed = true;
+        shared.changed.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that prepares disks panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refill(&self) {
+        while let Some(size) = self.wait_for_need() {
+            let image = self.dir.join(uuid::Uuid::new_v4().to_string());
+            match self.make(&image, size) {
+                Ok(writable) => self.lock().shelf.put(size, Ready { image, writable }),
+                Err(error) => {
+                    tracing::warn!(error = with_causes(&error), "no disk of {} bytes could be prepared", size.bytes);
+                    drop(fs::remove_file(&image));
+                    self.lock().shelf.failed(size);
+                }
+            }
+        }
+        let all = self.lock().shelf.take_all();
+        all.into_iter().for_each(Ready::discard);
+    }
+
+    fn make(&self, image: &Path, size: DiskSize) -> Result<Writable, DiskError> {
+        DirBuilder::new().mode(0o700).recursive(true).create(&self.dir).map_err(DiskError::io("make", &self.dir))?;
+        self.maker.make(image, size)
+    }
+
+    /// The size of which one more is to be made; `None` at the end.
+    fn wait_for_need(&self) -> Option<DiskSize> {
+        let mut state = self.lock();
+        while !state.closed {
+            let now = Instant::now();
+            let unwanted = state.shelf.take_unwanted(now);
+            if !unwanted.is_empty() {
+                drop(state);
+                unwanted.into_iter().for_each(Ready::discard);
+                state = self.lock();
+                continue;
+            }
+            state = match state.shelf.next(now) {
+                Next::Make(size) => return Some(size),
+                Next::Wait(None) => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(Some(time)) => {
+                    self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        None
+    }
+}
+
+impl Ready {
+    /// What stays of the file is removed by the next daemon.
+    fn discard(self) {
+        drop(fs::remove_file(&self.image));
+    }
+}
