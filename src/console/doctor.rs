@@ -1,5 +1,7 @@
 //! `bivouac doctor`: what this kernel and host can do. Looks for itself; only for its images the daemon is needed.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,10 @@ pub struct Doctor {
     /// pull or create
     #[arg(long)]
     pub verify_images: bool,
+
+    /// Where the daemon keeps its state: the file system there is looked at
+    #[arg(long, env = "BIVOUAC_STATE_DIR", value_name = "DIR", default_value = "/var/lib/bivouac")]
+    pub state_dir: PathBuf,
 }
 
 /// What the daemon says of a layer, and in its last line of all.
@@ -79,7 +85,7 @@ fn in_words(line: &Looked) -> String {
 /// # Errors
 /// When standard output cannot be written.
 pub fn doctor(args: &Doctor) -> Result<u8, Failure> {
-    let mut findings = runtime::doctor::examine();
+    let mut findings = runtime::doctor::examine(&args.state_dir);
     findings.extend(network::doctor::examine());
     if args.json {
         screen::json(&findings)?;

@@ -105,6 +105,9 @@ fn doctor_knows_this_host() {
     let output = daemon.cli(&["doctor"]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).contains("cgroup"), "{}", stdout(&output));
+    let state_dir = daemon.state_dir().display().to_string();
+    let output = daemon.cli(&["doctor", "--state-dir", &state_dir]);
+    assert!(stdout(&output).contains(&format!("{state_dir} is on ")), "{}", stdout(&output));
 }
 
 fn stdout(output: &Output) -> String {

@@ -1,9 +1,14 @@
 //! What this kernel and host can do: each feature that sandboxes use, whether it is here, what is done instead where it is
 //! not, and what is lost then. Looks and changes nothing.
 
-use std::fs;
-use std::path::PathBuf;
+mod console;
+mod state;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use self::console::Console;
+use self::state::StateDisk;
 use super::cgroup::{Controller, Layout};
 use super::disk as disks;
 use crate::model::Finding;
@@ -24,16 +29,18 @@ struct Facts {
     mke2fs: Result<PathBuf, &'static str>,
     /// The cgroup hierarchies, or why there are none to use.
     cgroups: Result<Layout, String>,
+    state: StateDisk,
+    console: Console,
 }
 
-/// Looks at the host.
+/// Looks at the host, of which `state_dir` is what the daemon writes to.
 #[must_use]
-pub fn examine() -> Vec<Finding> {
-    findings(&Facts::gather())
+pub fn examine(state_dir: &Path) -> Vec<Finding> {
+    findings(&Facts::gather(state_dir))
 }
 
 impl Facts {
-    fn gather() -> Self {
+    fn gather(state_dir: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         Self {
             root: nix::unistd::geteuid().is_root(),
@@ -43,6 +50,8 @@ impl Facts {
             seccomp_actions: read("/proc/sys/kernel/seccomp/actions_avail"),
             mke2fs: disks::find(),
             cgroups: Layout::find().map_err(|error| error.to_string()),
+            state: StateDisk::of(state_dir),
+            console: Console::gather(),
         }
     }
 
@@ -82,7 +91,7 @@ fn findings(facts: &Facts) -> Vec<Finding> {
     all.extend([overlay(facts), user_namespaces(facts), seccomp(facts), unified(facts)]);
     let controllers = [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Io];
     all.extend(controllers.map(|controller| limit(facts, controller)));
-    all.push(disk(facts));
+    all.extend([disk(facts), state::finding(&facts.state), console::finding(&facts.console)]);
     all
 }
 
@@ -185,6 +194,13 @@ mod tests {
                 unified_controllers: Vec::new(),
                 legacy: vec![(Controller::Memory, "/sys/fs/cgroup/memory".into())],
             }),
+            state: StateDisk {
+                dir: "/var/lib".into(),
+                kind: "xfs".to_owned(),
+                device: "sda".to_owned(),
+                journal: None,
+            },
+            console: Console::default(),
         }
     }
 
