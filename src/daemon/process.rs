@@ -35,8 +35,12 @@ const SLICE_NANOS: u64 = 100_000;
 
 /// Lets the calling thread answer at once also where sandboxes keep every processor busy: it needs little time, and has to
 /// wait for others' slices (3 ms each) without this. It is an optimization; where the kernel refuses, nothing else changes.
+///
+/// Sandboxes inherit nothing of it. A nice value below 0, which the daemon was started with, they do not inherit either, and
+/// so each thread takes it for itself.
 pub fn be_prompt() {
-    if let Err(error) = sys::ask_for_short_slices(SLICE_NANOS) {
+    let asked = sys::own_nice().and_then(|nice| sys::ask_for_short_slices(SLICE_NANOS, nice));
+    if let Err(error) = asked {
         tracing::debug!(%error, "this thread waits for the slices of others");
     }
 }

@@ -37,7 +37,7 @@ pub use process::{
     set_parent_death_signal, set_resource_limit, wait_any,
 };
 #[cfg(feature = "daemon")]
-pub use schedule::ask_for_short_slices;
+pub use schedule::{ask_for_short_slices, own_nice};
 pub use seccomp::{Instruction, install_filter};
 pub use terminal::{Terminal, open_terminal, set_window_size, signal_foreground, take_terminal, window_size};
 #[cfg(feature = "daemon")]

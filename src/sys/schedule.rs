@@ -4,12 +4,12 @@ use super::error::{Result, checked};
 
 /// Asks that the calling thread is run in short slices, of this many nanoseconds: a thread that wakes then takes the
 /// processor from one with longer slices at once, and does not get more of it (custom slices of `SCHED_OTHER`, Linux 6.12;
-/// before that nothing happens). Threads and processes that it starts do not inherit it. A thread of another policy is left
-/// alone.
+/// before that nothing happens), and has this nice value. Threads and processes that it starts do not inherit it, and a nice
+/// value below 0 neither. A thread of another policy is left alone.
 ///
 /// # Errors
 /// As `sched_getattr(2)` and `sched_setattr(2)`.
-pub fn ask_for_short_slices(nanos: u64) -> Result<()> {
+pub fn ask_for_short_slices(nanos: u64, nice: i32) -> Result<()> {
     let size = u32::try_from(size_of::<libc::sched_attr>()).unwrap_or_default();
     // SAFETY: sched_attr is plain integers, for which all-zero is a valid value.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
@@ -21,11 +21,28 @@ pub fn ask_for_short_slices(nanos: u64) -> Result<()> {
     }
     attributes.size = size;
     attributes.sched_runtime = nanos;
+    attributes.sched_nice = nice;
     attributes.sched_flags |= u64::from(libc::SCHED_FLAG_RESET_ON_FORK.unsigned_abs());
     // SAFETY: the kernel reads `size` bytes of `attributes`, which lives across the call. 0 is the calling thread.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-    checked(result, || format!("sched_setattr(0, {{runtime={nanos}}})"))?;
+    checked(result, || format!("sched_setattr(0, {{runtime={nanos}, nice={nice}}})"))?;
     Ok(())
+}
+
+/// The nice value of this process: of its first thread (`getpriority(2)`).
+///
+/// # Errors
+/// As that call.
+pub fn own_nice() -> Result<i32> {
+    nice_of(std::process::id())
+}
+
+fn nice_of(thread: u32) -> Result<i32> {
+    // SAFETY: the system call takes integers.
+    let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, thread) };
+    // The kernel answers 20 for 0, because below 0 there are errors.
+    let told = checked(result, || format!("getpriority(PRIO_PROCESS, {thread})"))?;
+    Ok(20 - i32::try_from(told).unwrap_or(20))
 }
 
 #[cfg(test)]
@@ -35,7 +52,7 @@ mod tests {
     #[test]
     fn a_thread_asks_for_itself_and_keeps_its_policy() {
         std::thread::spawn(|| {
-            ask_for_short_slices(100_000).expect("asked");
+            ask_for_short_slices(100_000, 0).expect("asked");
             let status = std::fs::read_to_string("/proc/thread-self/sched").unwrap_or_default();
             // Kernels without this file, or before custom slices, have nothing to show.
             if let Some(line) = status.lines().find(|line| line.starts_with("se.slice")) {
@@ -46,5 +63,22 @@ mod tests {
         })
         .join()
         .expect("the thread ends well");
+    }
+
+    #[test]
+    fn a_nice_value_below_0_is_asked_for_by_every_thread() {
+        // Only root may.
+        let nice = if nix::unistd::geteuid().is_root() { -3 } else { 0 };
+        let own = || nice_of(nix::unistd::gettid().as_raw().unsigned_abs()).expect("a nice value");
+        let first = std::thread::spawn(move || {
+            ask_for_short_slices(100_000, nice).expect("asked");
+            let inherits = std::thread::spawn(own).join().expect("the thread ends well");
+            let asks = std::thread::spawn(move || {
+                ask_for_short_slices(100_000, nice).expect("asked");
+                own()
+            });
+            (own(), inherits, asks.join().expect("the thread ends well"))
+        });
+        assert_eq!(first.join().expect("the thread ends well"), (nice, 0, nice));
     }
 }
