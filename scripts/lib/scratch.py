@@ -111,7 +111,8 @@ class Daemon:
         self.child = subprocess.Popen(
             self.within + [os.path.join(self.programs, "bivouac"), "serve", "--listen", "unix:" + self.socket, "--state-dir", state,
              "--run-dir", run, "--config", os.path.join(self.dir, "config.toml"), "--log-level", "warn", *more],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
+            # As a service manager starts it.
+            start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
         until(seconds, "the daemon answers", self.answers)
         return self
 

@@ -1,7 +1,8 @@
 //! What the daemon sets for its own process, once, before the runtime starts a thread.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl;
@@ -23,6 +24,7 @@ pub fn prepare() -> Result<(), StartFailure> {
     // Whatever is made from here on is for root alone until it is deliberately opened.
     umask(Mode::from_bits_truncate(0o077));
     let failed = |what| move |error: nix::Error| StartFailure::Process { what, source: error.into() };
+    go_first(Path::new("/proc/self/autogroup"));
     // The API key is in this memory: no core file of it, and no debugger of an ordinary user.
     prctl::set_dumpable(false).map_err(failed("make it not dumpable"))?;
     let descriptors = raise_descriptor_limit().map_err(failed("raise the limit of open files"))?;
@@ -42,6 +44,26 @@ pub fn be_prompt() {
     let asked = sys::own_nice().and_then(|nice| sys::ask_for_short_slices(SLICE_NANOS, nice));
     if let Err(error) = asked {
         tracing::debug!(%error, "this thread waits for the slices of others");
+    }
+}
+
+/// The nice value of a session whose leader is the daemon.
+const SESSION_NICE: &str = "-10";
+
+/// Lets the daemon go before its sandboxes, where the kernel shares the processors among sessions (autogroup of `sched(7)`:
+/// on hosts where no service manager has put the daemon into a cgroup). It needs little of them, and as one session of many
+/// it waits for some turns of the others each time that it has something to do. Of a session that is not the daemon's own,
+/// and of one that somebody has given a nice value, nothing is changed. Sandboxes and their launcher have sessions of their
+/// own.
+fn go_first(file: &Path) {
+    let is_leader = unistd::getsid(None) == Ok(unistd::getpid());
+    // Kernels without autogroups have no such file.
+    let found = fs::read_to_string(file).unwrap_or_default();
+    if is_leader
+        && found.trim_end().ends_with(" nice 0")
+        && let Err(error) = fs::write(file, SESSION_NICE)
+    {
+        tracing::debug!(%error, "this session waits for the turns of others");
     }
 }
 

@@ -199,14 +199,15 @@ fn start(program: &Path, run_dir: &Path, path: &Path) -> Result<(), LauncherErro
 fn spawn(program: &Path, arguments: &[&str], socket: OwnedFd) -> Result<(), LauncherError> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::from(socket)).stdout(Stdio::null()).env_clear();
-    let mut child = command.spawn().map_err(|source| LauncherError::Start { program: program.to_owned(), source })?;
+    let failed = |source| LauncherError::Start { program: program.to_owned(), source };
+    let mut child = command.spawn().map_err(failed)?;
     let name = arguments.first().map_or_else(String::new, |name| (*name).to_owned());
     // Whoever starts a process must wait for it; this thread sleeps until then.
-    std::thread::spawn(move || match child.wait() {
+    let waiting = std::thread::Builder::new().name("children".into()).spawn(move || match child.wait() {
         Ok(status) => tracing::warn!(%status, "bivouac-init {name} has ended"),
         Err(error) => tracing::error!(%error, "waiting for bivouac-init {name} failed"),
     });
-    Ok(())
+    waiting.map(drop).map_err(failed)
 }
 
 /// The namespace maker, held by one thread.

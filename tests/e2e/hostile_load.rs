@@ -5,10 +5,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Sandbox, until};
+use crate::harness::{Daemon, Sandbox, programs_of, until};
 
 fn created<'a>(daemon: &'a Daemon, limits: Value, script: &str) -> Sandbox<'a> {
     let mut request = daemon.request(&["sh", "-c", script]);
@@ -173,6 +174,47 @@ fn s12_a_sandbox_neither_sees_nor_changes_its_cgroups() {
         let about = file.metadata().expect("there");
         assert!(!(inside..inside + 65_536).contains(&about.uid()), "{:?} is the sandbox's own", file.path());
         assert_eq!(about.mode() & 0o002, 0, "everybody may write {:?}", file.path());
+    }
+    sandbox.delete();
+}
+
+/// The nice values of a process's threads of this name.
+fn nice_of_threads(pid: i32, name: &str) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    // The name stands in parentheses, and may have some of its own; the nice value is the 19th field of all.
+    let fields =
+        stats.filter_map(|text| text.rsplit_once(')').map(|(start, rest)| (start.to_owned(), rest.to_owned())));
+    let named = fields.filter(|(start, _)| start.ends_with(&format!("({name}")));
+    named.filter_map(|(_, rest)| rest.split_whitespace().nth(16)?.parse().ok()).collect()
+}
+
+#[test]
+fn the_daemon_goes_first_and_sandboxes_do_not() {
+    let Some(mut daemon) = Daemon::start("the_daemon_goes_first_and_sandboxes_do_not") else { return };
+    daemon.stop();
+    let plain = daemon.command();
+    // As a service manager starts it: as the leader of a session. The nice value is counted from that of these tests.
+    let less = -5 - bivouac::sys::own_nice().expect("a nice value");
+    let mut command = Command::new("setsid");
+    command.args(["nice", "-n", &less.to_string()]).arg(plain.get_program()).args(plain.get_args());
+    command.args(["--listen", &daemon.address()]).stdin(Stdio::null()).stdout(Stdio::null());
+    daemon.run(command);
+    let autogroup = |pid: i32| fs::read_to_string(format!("/proc/{pid}/autogroup")).ok();
+    let pid = daemon.pid();
+    let threads = nice_of_threads(pid, "bivouac");
+    assert!(threads.len() > 1 && threads.iter().all(|nice| *nice == -5), "{threads:?}");
+    // Not every kernel has autogroups.
+    if let Some(own) = autogroup(pid) {
+        assert!(own.trim_end().ends_with("nice -10"), "{own}");
+    }
+    let sandbox = daemon.sleeper();
+    let processes = daemon.processes(&sandbox.id);
+    assert!(processes.len() > 1, "{processes:?}");
+    for pid in processes.into_iter().chain(programs_of(&daemon.run_dir())) {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).expect("it is there");
+        assert_eq!(nice_of_threads(pid, name.trim_end()), [0], "{name}");
+        assert!(autogroup(pid).is_none_or(|own| own.trim_end().ends_with("nice 0")), "{name}");
     }
     sandbox.delete();
 }

@@ -10,14 +10,41 @@ use std::path::{Path, PathBuf};
 
 use crate::sys;
 
-/// Its path below the root of the hierarchy; `None` when nobody has given one.
-pub fn find(unified: &Path) -> Option<PathBuf> {
+/// What every cgroup has that nobody has given another, and what the daemon's has beside the one of the sandboxes: as a
+/// process of nice -10 beside one of nice 0.
+const USUAL_WEIGHT: &str = "100";
+const WEIGHT: &str = "1000";
+
+/// Paths below the root of the hierarchy.
+#[derive(Debug, Default)]
+pub struct Given {
+    pub base: PathBuf,
+    /// The child of it that this process is in.
+    pub own: PathBuf,
+}
+
+/// `None` when nobody has given anything.
+pub fn find(unified: &Path) -> Option<Given> {
     let own = own_path(&fs::read_to_string("/proc/self/cgroup").ok()?)?;
-    let base = own.parent()?;
-    let marked = File::open(unified.join(base)).ok()?;
+    let base = own.parent()?.to_owned();
+    let marked = File::open(unified.join(&base)).ok()?;
     // Older versions of systemd have the first alone.
     let marks = [c"trusted.delegate", c"user.delegate"];
-    marks.iter().any(|mark| sys::has_xattr(marked.as_fd(), mark, b"1")).then(|| base.to_owned())
+    let given = marks.iter().any(|mark| sys::has_xattr(marked.as_fd(), mark, b"1"));
+    given.then_some(Given { base, own })
+}
+
+/// Lets the daemon go before its sandboxes where processors are short: it needs little of them, and with the weight of one
+/// cgroup of two it waits for some turns of theirs each time that it has something to do. Where there is no controller, or
+/// somebody has given another weight, nothing is changed.
+pub fn go_first(own: &Path) {
+    let file = own.join("cpu.weight");
+    if !fs::read_to_string(&file).is_ok_and(|weight| weight.trim() == USUAL_WEIGHT) {
+        return;
+    }
+    if let Err(error) = fs::write(&file, WEIGHT) {
+        tracing::warn!(%error, "failed to write {}: busy sandboxes may hold up the daemon", file.display());
+    }
 }
 
 /// Where this process is in the version 2 hierarchy, from its root.
@@ -30,6 +57,19 @@ fn own_path(text: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_usual_weight_is_changed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("cpu.weight");
+        go_first(dir.path());
+        assert!(!file.exists());
+        for (before, after) in [("100\n", "1000"), ("50\n", "50\n"), ("1000\n", "1000\n")] {
+            fs::write(&file, before).expect("written");
+            go_first(dir.path());
+            assert_eq!(fs::read_to_string(&file).expect("there"), after);
+        }
+    }
 
     #[test]
     fn the_version_2_line_counts() {

@@ -83,15 +83,20 @@ impl Cgroups {
         let device = Device::of(state_dir);
         let mut layout = Layout::find()?;
         // Where other hierarchies are, nobody has given their part.
-        let given = delegated::find(&layout.unified).filter(|_| layout.legacy.is_empty()).unwrap_or_default();
-        let base = layout.unified.join(&given);
-        if !given.as_os_str().is_empty() {
+        let given = delegated::find(&layout.unified).filter(|_| layout.legacy.is_empty());
+        let is_given = given.is_some();
+        let delegated::Given { base: below, own } = given.unwrap_or_default();
+        let base = layout.unified.join(&below);
+        if is_given {
             layout.unified_controllers = Layout::controllers(&base)?;
         }
-        let cgroups = Self { layout, parent: given.join(parent), base, strict, device };
+        let cgroups = Self { layout, parent: below.join(parent), base, strict, device };
         let unified = cgroups.layout.unified.join(&cgroups.parent);
         make_dir(&unified)?;
         cgroups.layout.delegate(&cgroups.base, &unified)?;
+        if is_given {
+            delegated::go_first(&cgroups.layout.unified.join(own));
+        }
         for (_, mount) in &cgroups.layout.legacy {
             make_dir(&mount.join(&cgroups.parent))?;
         }
