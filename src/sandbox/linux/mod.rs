@@ -173,16 +173,29 @@ impl LinuxHost {
         self.inner.living().get(id).cloned()
     }
 
-    /// The cgroups are killed next; this reaches a sandbox that was moved out of them.
-    fn kill(&self, id: &SandboxId) {
+    /// The cgroups are killed next; this reaches a sandbox that was moved out of them. Returns its disk.
+    fn kill(&self, id: &SandboxId) -> Option<Arc<OwnedFd>> {
         self.inner.disks.forget(id);
         self.inner.told_kills().remove(id);
-        self.inner.bounded().remove(id);
+        let disk = self.inner.bounded().remove(id);
         if let Some(guest) = self.inner.living().remove(id)
             && let Err(error) = guest.kill()
         {
             tracing::warn!(%error, sandbox.id = %id, "PID 1 could not be killed");
         }
+        disk
+    }
+
+    /// Ends it and removes what it has. Its disk is held meanwhile: whoever lets go of it last waits until it is unmounted,
+    /// and that shall not be a process whose end is waited for.
+    async fn end(&self, id: &SandboxId, base: IdBase, logs: dirs::Logs) -> Result<(), HostError> {
+        let disk = self.kill(id);
+        let id = id.clone();
+        let removed = self.blocking(move |inner| provision::remove(inner, &id, base, logs)).await;
+        if disk.is_some() {
+            drop(tokio::task::spawn_blocking(move || drop(disk)));
+        }
+        removed
     }
 
     fn lives(&self, id: &SandboxId, guest: Guest, proof: String, notes: Vec<String>) -> Launched {
@@ -364,15 +377,11 @@ impl Host for LinuxHost {
     }
 
     async fn stop(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
-        self.kill(id);
-        let id = id.clone();
-        self.blocking(move |inner| provision::remove(inner, &id, base, dirs::Logs::Keep)).await
+        self.end(id, base, dirs::Logs::Keep).await
     }
 
     async fn destroy(&self, id: &SandboxId, base: IdBase) -> Result<(), HostError> {
-        self.kill(id);
-        let id = id.clone();
-        self.blocking(move |inner| provision::remove(inner, &id, base, dirs::Logs::Remove)).await
+        self.end(id, base, dirs::Logs::Remove).await
     }
 
     async fn sweep(&self, known: &[SandboxId]) -> Vec<String> {
