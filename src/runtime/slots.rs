@@ -193,11 +193,12 @@ impl Slots {
         let mut ready = shared.lock();
         ready.waiting += 1;
         ready.failure = None;
+        // Once: those who wait would wake each other without end.
+        shared.changed.notify_all();
         let taken = loop {
             if let Some(slot) = ready.pop() {
                 break Ok(slot);
             }
-            shared.changed.notify_all();
             let left = PATIENCE.saturating_sub(start.elapsed());
             let failure = ready.failure.clone();
             if failure.is_some() || left.is_zero() {
