@@ -36,7 +36,7 @@ fn by_udp(to: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn by_tcp(to: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
+pub fn by_tcp(to: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&[&(question.len() as u16).to_be_bytes()[..], question].concat())?;
@@ -47,7 +47,7 @@ fn by_tcp(to: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn question(name: &str, kind: &str) -> Vec<u8> {
+pub fn question(name: &str, kind: &str) -> Vec<u8> {
     let number: u16 = match kind {
         "A" => 1,
         "CNAME" => 5,

@@ -27,17 +27,22 @@ pub fn all(arguments: &[String]) -> Value {
 
 /// `answered: ` and what came back.
 fn one(wanted: &[String]) -> Result<String, String> {
-    let [kind, address, port] = wanted else { return Err("tcp|udp|ping ADDRESS PORT".to_owned()) };
-    let address: IpAddr = address.parse().map_err(|error| format!("{error}"))?;
-    let port: u16 = port.parse().map_err(|error| format!("{error}"))?;
-    let to = SocketAddr::new(address, port);
-    let answer = match kind.as_str() {
+    let (kind, to) = parse(wanted)?;
+    let answer = match kind {
         "tcp" => tcp(to).map_err(|error| error.to_string())?,
         "udp" => udp(to).map_err(|error| error.to_string())?,
         "ping" => ping(to).map_err(|error| error.to_string())?,
         _ => return Err("tcp|udp|ping".to_owned()),
     };
     Ok(format!("answered: {}", answer.trim()))
+}
+
+/// How to ask, and whom.
+pub fn parse(wanted: &[String]) -> Result<(&str, SocketAddr), String> {
+    let [kind, address, port] = wanted else { return Err("tcp|udp|ping ADDRESS PORT".to_owned()) };
+    let address: IpAddr = address.parse().map_err(|error| format!("{error}"))?;
+    let port: u16 = port.parse().map_err(|error| format!("{error}"))?;
+    Ok((kind, SocketAddr::new(address, port)))
 }
 
 fn tcp(to: SocketAddr) -> std::io::Result<String> {
@@ -60,15 +65,20 @@ fn udp(to: SocketAddr) -> std::io::Result<String> {
 }
 
 fn ping(to: SocketAddr) -> nix::Result<String> {
+    let socket = echo(to)?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE.as_secs().cast_signed(), 0))?;
+    let mut answer = [0; 200];
+    recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    Ok(String::new())
+}
+
+/// Sends an echo request; the answer comes to the socket.
+pub fn echo(to: SocketAddr) -> nix::Result<OwnedFd> {
     let (family, protocol, request) = match to {
         SocketAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, 8),
         SocketAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6, 128),
     };
-    let socket: OwnedFd = socket(family, SockType::Datagram, SockFlag::empty(), protocol)?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE.as_secs().cast_signed(), 0))?;
-    let to = SockaddrStorage::from(to);
-    sendto(socket.as_raw_fd(), &[request, 0, 0, 0, 0, 0, 0, 1, b'?'], &to, MsgFlags::empty())?;
-    let mut answer = [0; 200];
-    recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    Ok(String::new())
+    let socket = socket(family, SockType::Datagram, SockFlag::empty(), protocol)?;
+    sendto(socket.as_raw_fd(), &[request, 0, 0, 0, 0, 0, 0, 1, b'?'], &SockaddrStorage::from(to), MsgFlags::empty())?;
+    Ok(socket)
 }

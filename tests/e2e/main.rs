@@ -25,6 +25,7 @@ mod network_host;
 mod network_mode;
 mod network_named;
 mod network_policy;
+mod network_proofs;
 mod ports;
 mod pty;
 mod pull;

@@ -14,6 +14,12 @@ impl Attributes {
         Self::default()
     }
 
+    /// As they came over the wire.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     #[must_use]
     pub fn bytes(self, kind: u16, value: &[u8]) -> Self {
         self.put(kind, &[value])

@@ -1,6 +1,7 @@
 //! What the tests need: a daemon, a client, an image, a look at the host, and a way to wait.
 
 mod able;
+pub mod counter;
 mod daemon;
 mod debian;
 mod http;
@@ -13,6 +14,7 @@ pub mod world;
 mod zone;
 
 pub use able::{cgroup_mounts, unified};
+pub use counter::Counters;
 pub use daemon::Daemon;
 pub use debian::{DEBIAN, PLOTS};
 pub use http::{Client, Response};

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -76,9 +77,20 @@ impl Namespace {
     /// Runs a program in this namespace and returns what it prints.
     #[track_caller]
     pub fn command(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.run(|| Command::new(program).args(arguments).output().expect("started"));
+        self.printed(Command::new(program).args(arguments))
+    }
+
+    /// The same, of this group: who may send echo requests is decided by the group.
+    #[track_caller]
+    pub fn command_of(&self, group: u32, program: &str, arguments: &[&str]) -> String {
+        self.printed(Command::new(program).args(arguments).gid(group))
+    }
+
+    #[track_caller]
+    fn printed(&self, command: &mut Command) -> String {
+        let output = self.run(|| command.output().expect("started"));
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+        assert!(output.status.success(), "{command:?}: {errors}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -96,19 +108,6 @@ pub struct World {
 }
 
 impl World {
-    /// Counts, outside, every packet to these addresses; there must be some of either family.
-    pub fn watch(&self, addresses: &[&str]) {
-        let (v6, v4): (Vec<&str>, Vec<&str>) = addresses.iter().partition(|address| address.contains(':'));
-        for command in [
-            "add table inet seen".to_owned(),
-            "add chain inet seen incoming { type filter hook prerouting priority -400; }".to_owned(),
-            format!("add rule inet seen incoming ip daddr {{ {} }} counter", v4.join(", ")),
-            format!("add rule inet seen incoming ip6 daddr {{ {} }} counter", v6.join(", ")),
-        ] {
-            self.outside.command("nft", &[&command]);
-        }
-    }
-
     /// `None` (and a line about it) where sandboxes cannot run.
     pub fn start(test: &str) -> Option<Self> {
         if !able(test) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CONFIG, GATEWAY, Place, ask, probed, probed_without_daemon, reach, with_policy};
-use crate::harness::{Daemon, Namespace, Sandbox, until};
+use crate::harness::{Daemon, Sandbox, until};
 
 /// Every name that is asked for and every address that is tried, in each row of the model.
 const NAMES: [&str; 9] = [
@@ -139,8 +139,8 @@ fn names_that_differ(sandbox: &Sandbox<'_>, row: &Row, over: &str) -> Vec<String
 }
 
 /// Every difference between who answers and the row.
-fn addresses_that_differ(row: &Row, kinds: &[&str], told: &[String]) -> Vec<String> {
-    let tried = ADDRESSES.iter().flat_map(|address| kinds.iter().map(move |kind| (*kind, *address)));
+fn addresses_that_differ(row: &Row, told: &[String]) -> Vec<String> {
+    let tried = ADDRESSES.iter().flat_map(|address| KINDS.map(|kind| (kind, *address)));
     let differs = |((kind, address), told): ((&str, &str), &String)| {
         let is_right = told.starts_with("answered") == row.reached.contains(&address);
         (!is_right).then(|| format!("{kind} {address}: {told}"))
@@ -155,14 +155,14 @@ fn check(sandbox: &Sandbox<'_>, row: &Row, moment: &str) {
     let over = if moment == "after an update" { "tcp" } else { "udp" };
     let names = names_that_differ(sandbox, row, over);
     assert_eq!(names, Vec::<String>::new(), "{moment}: {}", row.policy());
-    check_addresses(row, moment, &KINDS, || probed(sandbox, &reach(&KINDS, &ADDRESSES)));
+    check_addresses(row, moment, || probed(sandbox, &reach(&KINDS, &ADDRESSES)));
 }
 
 /// Whoever answers and should not is a failure at once. A datagram may be lost where all rows ask at the same time.
 #[track_caller]
-fn check_addresses(row: &Row, moment: &str, kinds: &[&str], ask: impl Fn() -> Vec<String>) {
+fn check_addresses(row: &Row, moment: &str, ask: impl Fn() -> Vec<String>) {
     until("as the model says", || {
-        let differences = addresses_that_differ(row, kinds, &ask());
+        let differences = addresses_that_differ(row, &ask());
         assert!(!differences.iter().any(|one| one.contains("answered")), "{moment}: {} {differences:?}", row.policy());
         if differences.is_empty() { Ok(()) } else { Err(format!("{moment}: {} {differences:?}", row.policy())) }
     });
@@ -173,22 +173,21 @@ fn what_is_reached_is_what_the_model_says() {
     let Some(place) = Place::start("what_is_reached_is_what_the_model_says") else { return };
     let mut daemon = place.world.daemon(CONFIG);
     let ids = in_parallel(MODEL, |row| made_and_changed(&daemon, row));
-    let inside: Vec<Namespace> = ids.iter().map(|id| Namespace::of(daemon.processes(id)[0])).collect();
-    let rows: Vec<_> = MODEL.iter().zip(&ids).zip(&inside).map(|((row, id), inside)| (row, id, inside)).collect();
+    let of_row = |(row, ids)| <[String; 2]>::each_ref(ids).map(|id| (row, daemon.processes(id)[0], id));
+    let rows: Vec<(&Row, i32, &String)> = MODEL.iter().zip(&ids).flat_map(of_row).collect();
     daemon.kill();
-    in_parallel(&rows, |(row, _, inside)| {
-        let kinds = ["tcp", "udp"];
-        check_addresses(row, "no daemon", &kinds, || probed_without_daemon(inside, &reach(&kinds, &ADDRESSES)));
-        let told = probed_without_daemon(inside, &ask("udp", GATEWAY, &[("a.example", "A")]));
+    in_parallel(&rows, |(row, inside, _)| {
+        check_addresses(row, "no daemon", || probed_without_daemon(*inside, &reach(&KINDS, &ADDRESSES)));
+        let told = probed_without_daemon(*inside, &ask("udp", GATEWAY, &[("a.example", "A")]));
         assert!(told[0].starts_with("failed"), "{told:?}");
     });
     daemon.launch();
-    in_parallel(&rows, |(row, id, _)| {
+    in_parallel(&rows, |(row, _, id)| {
         let sandbox = daemon.sandbox(id);
         let kept = daemon.client.get(&sandbox.path("networkpolicy")).expect(200).json();
         assert_eq!(kept["policy"], row.policy());
         // What was an answer before is still reached, before any name is asked for again.
-        check_addresses(row, "a new daemon", &KINDS, || probed(&sandbox, &reach(&KINDS, &ADDRESSES)));
+        check_addresses(row, "a new daemon", || probed(&sandbox, &reach(&KINDS, &ADDRESSES)));
         check(&sandbox, row, "after a restart");
     });
     // Somebody removes the rules, behind everybody's back.
@@ -197,9 +196,9 @@ fn what_is_reached_is_what_the_model_says() {
         let rules = place.world.host.command("nft", &["list", "ruleset"]);
         if rules.contains("masquerade") { Ok(()) } else { Err(rules) }
     });
-    in_parallel(&rows, |(row, id, _)| {
+    in_parallel(&rows, |(row, _, id)| {
         let sandbox = daemon.sandbox(id);
-        check_addresses(row, "rules made anew", &KINDS, || probed(&sandbox, &reach(&KINDS, &ADDRESSES)));
+        check_addresses(row, "rules made anew", || probed(&sandbox, &reach(&KINDS, &ADDRESSES)));
         until("answered", || match probed(&sandbox, &ask("udp", GATEWAY, &[("nosuch.example", "A")])).remove(0) {
             told if told.starts_with("failed") => Err(told),
             _ => Ok(()),
@@ -208,8 +207,8 @@ fn what_is_reached_is_what_the_model_says() {
     });
 }
 
-/// A sandbox that is made with the policy of the row, and paused; and another that has it after others. The first one's id.
-fn made_and_changed(daemon: &Daemon, row: &Row) -> String {
+/// A sandbox that is made with the policy of the row, and paused; and another that has it after others.
+fn made_and_changed(daemon: &Daemon, row: &Row) -> [String; 2] {
     let made = daemon.create_from(&with_policy(daemon, &row.policy()));
     check(&made, row, "at create");
     made.call("pause").expect(202);
@@ -222,8 +221,7 @@ fn made_and_changed(daemon: &Daemon, row: &Row) -> String {
     drop(names_that_differ(&other, row, "udp"));
     put(row.policy()).expect(200);
     check(&other, row, "after an update");
-    other.delete();
-    made.id
+    [made.id, other.id]
 }
 
 /// A sandbox that is refused something is told so at once, but not more than a few times a second: rows do not wait for each
