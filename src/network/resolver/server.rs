@@ -8,12 +8,12 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::gate::Asker;
 use super::message::{Question, Refused};
 use super::neighbours;
 use super::policed::Policed;
 use super::upstream::{read_framed, write_framed};
+use super::{Shared, rate};
 use crate::network::egress::Standing;
 
 /// Questions of all sandboxes together that wait for an answer; over TCP, connections. Those beyond are dropped, or wait.
@@ -86,7 +86,10 @@ impl Shared {
     }
 
     async fn answer(&self, bytes: &[u8], asker: IpAddr, over_tcp: bool) -> Option<Vec<u8>> {
-        if !self.rates.allows(self.asker(asker), Instant::now()) {
+        let known = self.egress.as_ref().and_then(|egress| Some((egress, egress.ward(asker)?)));
+        let standing = known.as_ref().map(|(_, ward)| ward.standing());
+        let pace = if matches!(standing, Some(Standing::Policed(_))) { rate::POLICED } else { rate::OPEN };
+        if !self.rates.allows(self.asker(asker), pace, Instant::now()) {
             return None;
         }
         let question = match Question::read(bytes) {

@@ -48,8 +48,13 @@ pub fn with_policy(daemon: &Daemon, policy: &Value) -> Value {
     request
 }
 
-/// What the probe says inside of the sandbox.
+/// What the probe says inside of the sandbox, a word of each.
 pub fn probed(sandbox: &Sandbox<'_>, arguments: &[&str]) -> Vec<String> {
+    let told = probed_json(sandbox, arguments);
+    serde_json::from_value(told.clone()).unwrap_or_else(|_| panic!("{told}"))
+}
+
+pub fn probed_json(sandbox: &Sandbox<'_>, arguments: &[&str]) -> Value {
     let argv: Vec<&str> = ["/bin/probe"].iter().chain(arguments).copied().collect();
     let answer = sandbox.post("proxy/44772/command", &json!({ "argv": argv })).expect(200).text();
     let frames = answer.split_terminator("\n\n").map(|frame| frame.trim_start_matches("data: "));

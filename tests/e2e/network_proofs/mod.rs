@@ -1,5 +1,6 @@
-//! What is promised of the network and takes many sandboxes, or a look at the host.
+//! What is promised of the network and takes many sandboxes, or a clock.
 
 mod connections;
 mod first;
 mod moments;
+mod pace;
