@@ -20,6 +20,10 @@ WORLD = "93.184.216.34"
 PLAIN = "10.99.0.2"
 NAT = "add table ip plain; add chain ip plain out { type nat hook postrouting priority 100; }; " \
       "add rule ip plain out ip saddr 10.99.0.0/24 oifname up0 masquerade"
+# A policy with much to look up; what is measured goes through its last rule.
+POLICY = {"networkPolicy": {"defaultAction": "deny", "egress": [
+    *({"action": "deny", "target": f"23.{part}.0.0/16"} for part in range(50)),
+    *({"action": "allow", "target": f"{part}.example"} for part in range(50)), {"action": "allow", "target": WORLD}]}}
 
 
 def run(programs, part):
@@ -29,9 +33,10 @@ def run(programs, part):
             wired = scratch.Daemon(programs, '[network]\nmode = "bridge"\n', world.host.inside).start()
             try:
                 creates(bare, wired, 1000 // part)
+                in_a_row(bare, wired, 1000 // part, 4)
                 at_once(wired, 100)
                 throughput(world, wired, (4096 // part) << 20, 5)
-                many(wired, 500 // part, 50 // (part // 5 or 1))
+                many(wired, 500 // part, 3 * scratch.PREPARED)
             finally:
                 wired.close()
         finally:
@@ -89,7 +94,7 @@ def one_life(daemon, client, made, gone):
 
 
 def creates(bare, wired, runs):
-    """In turn, so that whatever else the machine does happens to both."""
+    """In turn, so that whatever else the machine does happens to both, and with time for others to be prepared."""
     kinds = {"none": (bare, bare.client()), "bridge": (wired, wired.client())}
     made, gone = {name: [] for name in kinds}, {name: [] for name in kinds}
     for name, (daemon, client) in kinds.items():
@@ -98,14 +103,35 @@ def creates(bare, wired, runs):
     for _ in range(runs):
         for name, (daemon, client) in kinds.items():
             one_life(daemon, client, made[name], gone[name])
-    more = percentiles(made["bridge"])[0] - percentiles(made["none"])[0]
-    rows = [["create, none", *map(micros, percentiles(made["none"])), ""],
-            ["create, bridge", *map(micros, percentiles(made["bridge"])), ""],
-            ["bridge more than none (medians)", micros(more), "", "", verdict("create with a network", more <= 0.0005, "500")],
-            ["delete until gone, none", *map(micros, percentiles(gone["none"])), ""]]
     after = percentiles(gone["bridge"])
-    rows.append(["delete until gone, bridge", *map(micros, after), verdict("delete with a network", after[0] < 0.010, "10 ms")])
-    table(f"One sandbox with a network after another, {runs} lives, microseconds", rows, ["step", "p50", "p90", "p99", "target"])
+    table(f"One sandbox with a network after another, {runs} lives, microseconds", [
+        *compared(made, "create with a network"),
+        ["delete until gone, none", *map(micros, percentiles(gone["none"])), ""],
+        ["delete until gone, bridge", *map(micros, after), verdict("delete with a network", after[0] < 0.010, "10 ms")]],
+        ["step", "p50", "p90", "p99", "target"])
+
+
+def in_a_row(bare, wired, runs, turns):
+    """Create upon create, each deleted and not waited for: whatever has to be prepared for the next one is on the way of it."""
+    kinds, made = {"none": bare, "bridge": wired}, {"none": [], "bridge": []}
+    for _ in range(turns):
+        for name, daemon in kinds.items():
+            client = daemon.client()
+            scratch.full_pool(daemon, 0)
+            for _ in range(runs // turns):
+                took, sandbox = timed(lambda: create(client))
+                made[name].append(took)
+                expect(client, "DELETE", f"/v1/sandboxes/{sandbox}", 204)
+            client.close()
+    table(f"{runs // turns * turns} creates in a row, in {turns} turns, microseconds",
+          compared(made, "creates with a network in a row"), ["step", "p50", "p90", "p99", "target"])
+
+
+def compared(made, name):
+    more = percentiles(made["bridge"])[0] - percentiles(made["none"])[0]
+    return [["create, none", *map(micros, percentiles(made["none"])), ""],
+            ["create, bridge", *map(micros, percentiles(made["bridge"])), ""],
+            ["bridge more than none (medians)", micros(more), "", "", verdict(name, more <= 0.0005, "500")]]
 
 
 def at_once(daemon, count):
@@ -117,19 +143,22 @@ def at_once(daemon, count):
 
 def throughput(world, daemon, size, runs):
     client = daemon.client()
-    name = create(client)
-    sandbox = ["nsenter", f"--net=/proc/{daemon.processes(name, 'init')[0]}/ns/net"]
+    names = [create(client), create(client, more=POLICY)]
+    within = [world.plain.inside, *(["nsenter", f"--net=/proc/{daemon.processes(name, 'init')[0]}/ns/net"] for name in names)]
     rows = []
     for what, verb in (("to the world", "send"), ("from the world", "take")):
-        plain, ours = [], []
+        rates = [[] for _ in within]
         for _ in range(runs):
-            plain.append(transfer(world, world.plain.inside, verb, size))
-            ours.append(transfer(world, sandbox, verb, size))
-        one, other = statistics.median(plain), statistics.median(ours)
-        rows.append([what, f"{one:,.0f}", f"{other:,.0f}", verdict(f"throughput {what}", other >= 0.9 * one, f"{other / one:.0%}")])
-    expect(client, "DELETE", f"/v1/sandboxes/{name}", 204)
-    table(f"{size >> 20} MiB over one connection, MB/s, medians of {runs} (target: at least 90 % of plain)", rows,
-          ["which way", "veth and NAT", "sandbox", "of plain"])
+            for place, taken in zip(within, rates):
+                taken.append(transfer(world, place, verb, size))
+        plain, ours, policed = map(statistics.median, rates)
+        rows.append([what, *(f"{rate:,.0f}" for rate in (plain, ours, policed)),
+                     verdict(f"throughput {what}", ours >= 0.9 * plain, f"{ours / plain:.0%}"),
+                     verdict(f"policy lookups {what}", policed >= 0.95 * ours, f"{1 - policed / ours:.1%}")])
+    for name in names:
+        expect(client, "DELETE", f"/v1/sandboxes/{name}", 204)
+    table(f"{size >> 20} MiB over one connection, MB/s, medians of {runs} (target: 90 % of plain, 5 % for a policy)", rows,
+          ["which way", "veth and NAT", "sandbox", "with a policy", "of plain", "policy costs"])
 
 
 def transfer(world, within, verb, size):
@@ -147,23 +176,38 @@ def transfer(world, within, verb, size):
 
 
 def many(daemon, count, each):
-    """Those that are there stay; every create pays for what is prepared for the next one."""
+    """The second create beside the one after `count`."""
     client = daemon.client()
-    names = [create(client)]
-    def rate():
-        took, made = timed(lambda: [create(client) for _ in range(each)])
-        names.extend(made)
-        return took / each
-    first = rate()
-    while len(names) < count:
-        names.append(create(client))
-    last = rate()
+    names, found = [], []
+    for there in (1, count):
+        names.extend(create(client) for _ in range(there - len(names)))
+        found.append(beside(daemon, client, there, each))
     for name in names:
         expect(client, "DELETE", f"/v1/sandboxes/{name}", 204)
-    table(f"{each} creates in a row, microseconds for each", [
-        ["from the 2nd on", micros(first), ""],
-        [f"from the {count + 1}th on", micros(last), verdict("the 501st network", last <= 1.25 * first, f"{last / first:.0%} of it")]],
-        ["which", "each", "target"])
+    (few, few_in_a_row), (all_there, all_in_a_row) = found
+    def against(what, now, before):
+        return verdict(f"a network beside {count}, {what}", now <= 1.25 * before, f"{now / before:.0%} of it")
+    table("One more sandbox with a network, microseconds", [
+        ["beside 1, all prepared", *map(micros, few), ""],
+        [f"beside {count}, all prepared", *map(micros, all_there), against("prepared", all_there[0], few[0])],
+        [f"beside 1, mean of {each} in a row", micros(few_in_a_row), "", "", ""],
+        [f"beside {count}, mean of {each} in a row", micros(all_in_a_row), "", "", against("in a row", all_in_a_row, few_in_a_row)]],
+        ["which", "p50", "p90", "p99", "target"])
+
+
+def beside(daemon, client, there, each):
+    """What a create costs beside those that are there: `each` of them while enough are prepared, and as many in a row, of which
+    every one pays for what is prepared for the next."""
+    def made(number):
+        took = [timed(lambda: create(client)) for _ in range(number)]
+        for _, name in took:
+            expect(client, "DELETE", f"/v1/sandboxes/{name}", 204)
+        wait_gone([path for _, name in took for path in daemon.cgroups_of(name)])
+        scratch.full_pool(daemon, there)
+        return [time for time, _ in took]
+    scratch.full_pool(daemon, there)
+    pieces = [made(scratch.PREPARED // 2) for _ in range(2 * each // scratch.PREPARED)]
+    return percentiles(sum(pieces, [])), statistics.mean(made(each))
 
 
 def main(verb, address, port, size):

@@ -40,8 +40,10 @@ def verdict(name, good, target):
     return f"{target} {'ok' if good else 'MISSED'}"
 
 
-def create(client, image=IMAGE):
+def create(client, image=IMAGE, more=None):
     request = REQUEST if image == IMAGE else REQUEST.replace(IMAGE.encode(), image.encode())
+    if more:
+        request = json.dumps({**json.loads(request), **more}).encode()
     status, body = client.ask("POST", "/v1/sandboxes", request)
     made = json.loads(body)
     if status != 202 or made["status"]["state"] != "Running":

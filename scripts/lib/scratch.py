@@ -219,14 +219,27 @@ def memory(pid, key):
     return 0
 
 
+def sandboxes(daemon):
+    """How many there are, prepared ones among them."""
+    return sum(path.endswith("/workload") for path, _, _ in os.walk(os.path.join(daemon.unified(), daemon.cgroup)))
+
+
+def full_pool(daemon, running):
+    """Waits until as many sandboxes are prepared as should be, beside those that run."""
+    counts = []
+    def full():
+        counts.append(sandboxes(daemon))
+        return counts[-3:] == [PREPARED + running] * 3
+    until(30, f"as many sandboxes are prepared as should be, beside {running}", full, pause=0.1)
+
+
 def settled(daemon):
     """A look once as many sandboxes are prepared as should be, and nothing else is going on."""
     looks = []
     def quiet():
         looks.append(look(daemon))
-        prepared = sum(path.endswith("/workload") for path, _, _ in os.walk(os.path.join(daemon.unified(), daemon.cgroup)))
         time.sleep(0.1)
-        return prepared == PREPARED and len(looks) > 2 and looks[-1] == looks[-2] == looks[-3]
+        return sandboxes(daemon) == PREPARED and len(looks) > 2 and looks[-1] == looks[-2] == looks[-3]
     until(30, "the prepared sandboxes are there and no others", quiet)
     return looks[-1]
 
