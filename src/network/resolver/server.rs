@@ -96,14 +96,12 @@ impl Shared {
             Ok(question) => question,
             Err(Refused(answer)) => return answer,
         };
-        let known = self.egress.as_ref().and_then(|egress| Some((egress, egress.ward(asker)?)));
         let of_neighbour = known.as_ref().and_then(|(egress, ward)| {
             neighbours::answer(egress.networks(), ward.member.network?, &question, over_tcp)
         });
         if of_neighbour.is_some() {
             return of_neighbour;
         }
-        let standing = known.as_ref().map(|(_, ward)| ward.standing());
         match (&known, &standing) {
             (Some((egress, ward)), Some(Standing::Policed(policy))) => {
                 Policed { upstreams: &self.upstreams, egress, ward, policy }.answer(&question, over_tcp).await
