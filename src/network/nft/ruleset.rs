@@ -83,6 +83,8 @@ const RAW: i32 = -300;
 /// Before the chains that others usually have.
 const EARLY: i32 = -10;
 const SOURCE_NAT: i32 = 100;
+/// The index of `lo`, in every network namespace.
+const LOOPBACK: u32 = 1;
 
 /// Elements of a family: interface and address of every sandbox, counted by what it sends.
 #[must_use]
@@ -164,7 +166,11 @@ impl Sandboxes {
                 hook(2, EARLY, "filter"),
                 vec![from_sandbox("outbound"), rule([self.out_group(true), vec![ex::go_to("inbound")]])],
             ),
-            chain("output", hook(3, EARLY, "filter"), vec![rule([self.out_group(true), vec![ex::go_to("from_host")]])]),
+            chain(
+                "output",
+                hook(3, EARLY, "filter"),
+                [vec![rule([self.out_group(true), vec![ex::go_to("from_host")]])], self.to_nobody()].concat(),
+            ),
             // What the two before have let pass.
             chain("bound_input", hook(1, EARLY + 1, "filter"), vec![from_sandbox("bound")]),
             chain("bound_forward", hook(2, EARLY + 1, "filter"), vec![from_sandbox("bound")]),
@@ -221,23 +227,32 @@ impl Sandboxes {
         rules
     }
 
-    fn translate(&self) -> Vec<Vec<Expression>> {
-        let v6 = self.pool_v6.map(IpNet::V6);
-        let pools = [Some(IpNet::V4(self.pool_v4)), v6];
-        let translate = |pool: IpNet| {
-            let family = Family::of(pool.addr());
-            let netmask = range::bytes(family, range::number(pool.netmask()));
-            let network = range::bytes(family, range::number(pool.network()));
-            let ours = vec![
-                ex::address(family, Side::Source, FIRST),
-                ex::mask(FIRST, &netmask),
-                ex::equals(FIRST, &network),
-                ex::masquerade(),
-            ];
-            rule([self.out_group(false), of(family), ours])
+    /// What the host says to a sandbox that has gone would leave by the host's own way out.
+    fn to_nobody(&self) -> Vec<Vec<Expression>> {
+        let elsewhere = || vec![ex::meta(Meta::OutInterface, FIRST), ex::differs(FIRST, &LOOPBACK.to_ne_bytes())];
+        let refuse = |pool| {
+            rule([self.out_group(false), elsewhere(), of_pool(pool, Side::Destination), vec![ex::go_to("drop")]])
         };
-        pools.into_iter().flatten().map(translate).collect()
+        self.pools().map(refuse).collect()
     }
+
+    fn translate(&self) -> Vec<Vec<Expression>> {
+        let translate = |pool| rule([self.out_group(false), of_pool(pool, Side::Source), vec![ex::masquerade()]]);
+        self.pools().map(translate).collect()
+    }
+
+    fn pools(&self) -> impl Iterator<Item = IpNet> {
+        [Some(self.pool_v4.into()), self.pool_v6.map(IpNet::V6)].into_iter().flatten()
+    }
+}
+
+/// A packet with an address of the pool.
+fn of_pool(pool: IpNet, side: Side) -> Vec<Expression> {
+    let family = Family::of(pool.addr());
+    let netmask = range::bytes(family, range::number(pool.netmask()));
+    let network = range::bytes(family, range::number(pool.network()));
+    let ours = vec![ex::address(family, side, FIRST), ex::mask(FIRST, &netmask), ex::equals(FIRST, &network)];
+    rule([of(family), ours])
 }
 
 pub(super) fn rule<const N: usize>(parts: [Vec<Expression>; N]) -> Vec<Expression> {

@@ -15,9 +15,22 @@ pub fn able(test: &str) -> bool {
         assert!(busybox, "this machine can run sandboxes, but busybox is not installed (busybox-static)");
         return true;
     }
-    // Past the capture of libtest, which would swallow the output of a test that passes.
-    drop(writeln!(io::stderr(), "SKIPPED {test}: missing {}", missing.join(", ")));
+    skip(test, &missing.join(", "));
     false
+}
+
+/// True when this program is there, of a package that `scripts/test` installs; otherwise a line as of [`able`].
+pub fn installed(test: &str, program: &Path) -> bool {
+    let found = program.exists();
+    if !found {
+        skip(test, &program.display().to_string());
+    }
+    found
+}
+
+/// Past the capture of libtest, which would swallow the output of a test that passes.
+fn skip(test: &str, missing: &str) {
+    drop(writeln!(io::stderr(), "SKIPPED {test}: missing {missing}"));
 }
 
 fn missing() -> Vec<&'static str> {

@@ -13,7 +13,7 @@ mod websocket;
 pub mod world;
 mod zone;
 
-pub use able::{cgroup_mounts, unified};
+pub use able::{cgroup_mounts, installed, unified};
 pub use counter::Counters;
 pub use daemon::Daemon;
 pub use debian::{DEBIAN, PLOTS};

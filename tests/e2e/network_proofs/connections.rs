@@ -1,11 +1,12 @@
-//! Connections that the host keeps track of: which are forgotten, and which are not.
+//! What the host still has to say to a sandbox that has gone: which connections are forgotten, and where an answer does not go.
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Sandbox, World, until, world};
+use crate::harness::counter::{self, towards};
+use crate::harness::{Counters, Sandbox, World, until, world};
 use crate::network::{BRIDGE, addresses};
 use crate::network_policy::{probed, reach};
 
@@ -67,4 +68,23 @@ fn a_sandbox_takes_its_own_connections_along_and_no_others() {
     });
     let lasting = [pairs(&of_changed, &open), lasting].concat();
     assert!(lasting.iter().all(|pair| there.contains(pair)), "{lasting:?} {there:?}");
+}
+
+#[test]
+fn an_answer_to_one_who_has_gone_stays_on_the_host() {
+    let Some(world) = World::start("an_answer_to_one_who_has_gone_stays_on_the_host") else { return };
+    let _daemon = world.daemon(BRIDGE);
+    let (gone, elsewhere) = (["10.211.77.77", "fdb1:7000:211::77"], ["10.212.77.77", "fdb1:7000:212::77"]);
+    let seen = [towards("gone", &gone), towards("elsewhere", &elsewhere)].concat();
+    let seen = Counters::start(&world.outside, counter::FIRST, &seen);
+    let send = |to: &str, port| {
+        let to = std::net::SocketAddr::new(to.parse().expect("an address"), port);
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        world.host.run(|| UdpSocket::bind(any).and_then(|socket| socket.send_to(b"?", to)).map(drop))
+    };
+    assert!(gone.iter().all(|to| send(to, 9).is_err()));
+    assert!(elsewhere.iter().all(|to| send(to, 9).is_ok()));
+    assert_eq!((seen.packets("gone"), seen.packets("elsewhere")), (0, 2));
+    // The host itself may ask the resolver.
+    assert!(["10.211.0.1", "fdb1:7000:211::1"].iter().all(|to| send(to, 53).is_ok()));
 }
