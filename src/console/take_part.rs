@@ -20,6 +20,8 @@ use super::{Client, Failure, screen, terminal};
 
 /// How long a daemon may be away, and its program waits for us.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the daemon may take to take what was typed last.
+const LEAVING: Duration = Duration::from_secs(1);
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// Read at a time.
@@ -119,7 +121,16 @@ impl Part<'_> {
             end = &mut heard => end,
             // What has arrived is shown, and counted, before that is asked for which comes after it.
             end = self.speak(&mut sink, ours, said) => match end {
-                End::Broken => timeout(PATIENCE, heard).await.unwrap_or(Ok(End::Broken)),
+                End::Detached => {
+                    // So that the daemon takes what was typed before, however much it has to show.
+                    let leave = async {
+                        drop(sink.close().await);
+                        heard.await
+                    };
+                    drop(timeout(LEAVING, leave).await);
+                    Ok(End::Detached)
+                }
+                End::Broken if !ours.keys.left => timeout(PATIENCE, heard).await.unwrap_or(Ok(End::Broken)),
                 end => Ok(end),
             },
         }

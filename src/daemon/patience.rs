@@ -161,7 +161,8 @@ impl<S> Patient<S> {
     /// Notices what has happened above since the last look.
     fn catch_up(&mut self) {
         let begun = self.activity.begun.load(Ordering::Relaxed);
-        if self.activity.open.load(Ordering::Relaxed) > 0 || self.is_beyond_http() {
+        let answering = self.activity.open.load(Ordering::Relaxed) > 0 || self.unflushed;
+        if answering || self.is_beyond_http() {
             self.awaiting = Awaiting::Answer;
         } else if self.awaiting == Awaiting::Answer || begun != self.seen {
             self.wait_for(Awaiting::Request, self.patience.idle);
@@ -317,6 +318,18 @@ mod tests {
         drop(busy);
         assert_eq!(gives_up_after(&mut stream).await, IDLE);
         theirs.write_all(b"G").await.expect("written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rest_begins_before_the_last_of_an_answer_was_taken() {
+        let (_theirs, mut stream, activity) = connection();
+        let busy = activity.begin();
+        stream.write_all(b"answer").await.expect("taken");
+        drop(busy);
+        let waited = tokio::time::timeout(IDLE * 2, stream.read_u8()).await;
+        assert!(waited.is_err(), "the rest of the answer is above still");
+        stream.flush().await.expect("taken");
+        assert_eq!(gives_up_after(&mut stream).await, IDLE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,24 +69,28 @@ pub async fn forward(
         told.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(told.map(|body| match (bypass, body.size_hint().exact()) {
-        (Some(bypass), Some(length)) if length >= LONG && bypass.open().is_ok() => {
-            Body::new(around(body, length, connection, bypass, inside))
-        }
+        (Some(bypass), Some(length)) if length >= LONG => around(body, length, connection, bypass, inside),
         _ => Body::new(Passing::new(body, connection, inside)),
     }))
 }
 
-/// Leaves HTTP on the connection into the sandbox, with the body that has begun to come over it.
-fn around(mut body: Incoming, length: u64, connection: Connection, by: Bypass, inside: &Inside) -> Around {
+/// Leaves HTTP on the connection into the sandbox, with the body that has begun to come over it; goes on in HTTP where that
+/// cannot be.
+fn around(mut body: Incoming, length: u64, connection: Connection, by: Bypass, inside: &Inside) -> Body {
+    if by.open().is_err() {
+        return Body::new(Passing::new(body, connection, inside));
+    }
+    let (socket, read) = match connection.into_socket() {
+        Ok(parts) => parts,
+        Err(connection) => return Body::new(Passing::new(body, connection, inside)),
+    };
     let mut first = VecDeque::new();
-    // What was read and taken for a part of the body already; nothing reads more meanwhile. An error is found again by whoever
-    // reads on.
+    // What was taken for a part of the body already. An error is found again by whoever reads on.
     while let Some(Some(Ok(frame))) = body.frame().now_or_never() {
         first.extend(frame.into_data());
     }
-    let (socket, read) = connection.into_socket();
     first.push_back(read);
-    Around::new(length, first, Socket::Tcp(socket), by, left(inside))
+    Body::new(Around::new(length, first, Socket::Tcp(socket), by, left(inside)))
 }
 
 async fn connect(

@@ -51,7 +51,7 @@ async fn converse(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // The answer may have come before HTTP was over.
     let (_, client) = tokio::join!(connection.until_over(), client);
-    let (socket, first) = connection.into_socket();
+    let (socket, first) = connection.into_socket().map_err(|_| "the connection into the sandbox has failed")?;
     let sandbox = Side { socket: Socket::Tcp(socket), first };
     let TakeApart(take_apart) = take_apart.ok_or("nobody knows what the client's connection consists of")?;
     let client = take_apart(client?).map_err(|_| "the client's connection is of another kind")?;
