@@ -120,3 +120,19 @@ fn without_the_operators_word_nobody_has_the_network_of_the_host() {
     let refused = daemon.client.post("/v1/sandboxes", &request).expect_error(400, "SANDBOX::INVALID_PARAMETER");
     assert!(refused.text().contains("allow_host = true"), "{refused}");
 }
+
+#[test]
+fn a_sandbox_with_the_network_of_the_host_leaves_nothing_behind() {
+    let Some(world) = World::start("a_sandbox_with_the_network_of_the_host_leaves_nothing_behind") else { return };
+    let daemon = world.daemon(ALLOWED);
+    let before = daemon.settled();
+    let sandbox = on_host(&daemon, &["sleep", "1000000"]);
+    assert_eq!(sandbox.state(), "Running", "{}", sandbox.get());
+    sandbox.delete();
+    daemon.check_left(&before);
+    // Those of prepared sandboxes, and the gateway's: the place that it was taken from had one as well.
+    until("its interface is gone", || {
+        let links = world.host.ip("-o link show");
+        if links.matches(": bvk").count() == 5 { Ok(()) } else { Err(links) }
+    });
+}
