@@ -30,14 +30,21 @@ other_apt() {
         -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root "$@"
 }
 
-download_kernel() {
-    local cache=$1 apt mirror package
+# Where this machine gets its own packages from.
+debian_mirror() {
+    local mirror
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(CODENAME)' 'Created-By: Packages' |
         awk '$2 == "Debian" && $3 !~ /security|updates/ { print $1; exit }')
     if [ -z "$mirror" ]; then
-        echo "vm: this is not Debian, whose kernel is needed" >&2
+        echo "vm: this is not Debian, whose packages are needed" >&2
         return 1
     fi
+    echo "$mirror"
+}
+
+download_kernel() {
+    local cache=$1 apt mirror package
+    mirror=$(debian_mirror)
     apt=$cache/apt
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" > "$apt/sources.list"
