@@ -36,7 +36,7 @@ def run(programs, part):
                 in_a_row(bare, wired, 1000 // part, 4)
                 at_once(wired, 100)
                 throughput(world, wired, (4096 // part) << 20, 5)
-                many(wired, 500 // part, 3 * scratch.PREPARED)
+                many(bare, wired, 500 // part, 3 * scratch.PREPARED)
             finally:
                 wired.close()
         finally:
@@ -175,24 +175,26 @@ def transfer(world, within, verb, size):
     return int(count) / float(seconds) / 1e6
 
 
-def many(daemon, count, each):
-    """The second create beside the one after `count`."""
-    client = daemon.client()
-    names, found = [], []
-    for there in (1, count):
-        names.extend(create(client) for _ in range(there - len(names)))
-        found.append(beside(daemon, client, there, each))
-    for name in names:
-        expect(client, "DELETE", f"/v1/sandboxes/{name}", 204)
-    (few, few_in_a_row), (all_there, all_in_a_row) = found
-    def against(what, now, before):
-        return verdict(f"a network beside {count}, {what}", now <= 1.25 * before, f"{now / before:.0%} of it")
-    table("One more sandbox with a network, microseconds", [
-        ["beside 1, all prepared", *map(micros, few), ""],
-        [f"beside {count}, all prepared", *map(micros, all_there), against("prepared", all_there[0], few[0])],
-        [f"beside 1, mean of {each} in a row", micros(few_in_a_row), "", "", ""],
-        [f"beside {count}, mean of {each} in a row", micros(all_in_a_row), "", "", against("in a row", all_in_a_row, few_in_a_row)]],
-        ["which", "p50", "p90", "p99", "target"])
+def many(bare, wired, count, each):
+    """The second create beside the one after `count`, and how much of what it costs more is the network's."""
+    rows, grown = [], {}
+    for kind, daemon in (("none", bare), ("bridge", wired)):
+        client, names, found = daemon.client(), [], []
+        for there in (1, count):
+            names.extend(create(client) for _ in range(there - len(names)))
+            found.append(beside(daemon, client, there, each))
+            prepared, in_a_row = found[-1]
+            rows += [[f"{kind}, beside {there}, all prepared", *map(micros, prepared), ""],
+                     [f"{kind}, beside {there}, mean of {each} in a row", micros(in_a_row), "", "", ""]]
+        for name in names:
+            expect(client, "DELETE", f"/v1/sandboxes/{name}", 204)
+        (few, few_in_a_row), (all_there, all_in_a_row) = found
+        grown[kind] = all_there[0] / few[0], all_in_a_row / few_in_a_row
+    for at, what in enumerate(("all prepared", "in a row")):
+        bridge, none = grown["bridge"][at], grown["none"][at]
+        rows.append([f"beside {count}, {what}: of what it is beside 1", f"{bridge:.0%}", f"none {none:.0%}", "",
+                     verdict(f"a network beside {count}, {what}", bridge <= 1.25 * none, "125% of none's")])
+    table("One more sandbox with a network, microseconds", rows, ["which", "p50", "p90", "p99", "target"])
 
 
 def beside(daemon, client, there, each):

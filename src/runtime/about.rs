@@ -73,6 +73,11 @@ impl About {
         self.mount.as_fd()
     }
 
+    #[must_use]
+    pub fn into_mount(self) -> OwnedFd {
+        self.mount
+    }
+
     /// Makes `/etc` what it is in the layers below (names in `layers`, lowest first), because the topmost of an overlay decides.
     /// False when it is no directory there: then the layer would hide what is.
     ///

@@ -121,8 +121,7 @@ pub struct Root {
     /// A detached overlay mount.
     pub mount: OwnedFd,
     pub told: Told,
-    /// The detached mount that the writable side was taken from. To close it takes the time in which every processor leaves
-    /// what it is at (RCU).
+    /// The detached mount that the writable side was taken from.
     pub spent: Option<OwnedFd>,
 }
 

@@ -146,6 +146,8 @@ struct Ready {
     delivered: HashMap<SandboxId, Result<Slot, SlotError>>,
     /// When a sandbox began, or began to end.
     last_busy: Option<Instant>,
+    /// Mounts that nobody needs any more. To close one takes the time in which every processor leaves what it is at (RCU).
+    spent: Vec<OwnedFd>,
     failure: Option<SlotError>,
     closed: bool,
 }
@@ -263,6 +265,11 @@ impl Slots {
         ready.last_busy = Some(Instant::now());
     }
 
+    /// Has mounts closed when nobody waits for anything.
+    pub fn put_away(&self, mounts: impl IntoIterator<Item = OwnedFd>) {
+        self.shared.lock().spent.extend(mounts);
+    }
+
     /// Takes apart a slot that was taken and is not needed.
     pub fn discard(&self, slot: Slot) {
         self.shared.discard(slot);
@@ -291,6 +298,7 @@ impl Shared {
 
     fn refill(&self, mut namespaces: NamespaceMaker) {
         while self.wait_for_need() {
+            drop(self.spent());
             let ordered = self.lock().ordered.pop();
             if let Some(order) = ordered {
                 self.deliver(&namespaces, order);
@@ -313,6 +321,12 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// What is to be closed now.
+    fn spent(&self) -> Vec<OwnedFd> {
+        let mut ready = self.lock();
+        if ready.waiting == 0 { std::mem::take(&mut ready.spent) } else { Vec::new() }
     }
 
     /// The range is the caller's, whether this fails or not.

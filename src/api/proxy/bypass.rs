@@ -14,10 +14,14 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Socket;
 use super::pipe::{CAPACITY, Pipe};
+
+/// What may wait at a client's socket for being read: with the usual 208 KiB, both sides wait for each other most of the time.
+const WAITING: usize = 2 * CAPACITY;
 
 /// Never read: only its address counts.
 static STAND_IN: [u8; CAPACITY] = [0; CAPACITY];
@@ -93,12 +97,21 @@ impl Way {
 pub struct Wire {
     socket: Socket,
     bypass: Bypass,
+    is_wide: bool,
 }
 
 impl Wire {
     #[must_use]
     pub fn new(socket: Socket) -> Self {
-        Self { socket, bypass: Bypass::default() }
+        Self { socket, bypass: Bypass::default(), is_wide: false }
+    }
+
+    /// A socket of TCP finds its size by itself.
+    fn widen(&mut self) {
+        if !std::mem::replace(&mut self.is_wide, true) && matches!(self.socket, Socket::Unix(_)) {
+            // Where it is not allowed, it only takes longer.
+            setsockopt(&self.socket, sockopt::SndBufForce, &WAITING).unwrap_or_default();
+        }
     }
 
     #[must_use]
@@ -137,6 +150,7 @@ impl AsyncWrite for Wire {
         let before = slices.get(..first.unwrap_or(slices.len())).unwrap_or_default();
         match first.and_then(|first| slices.get(first)) {
             Some(stand_in) if before.iter().all(|slice| slice.is_empty()) => {
+                self.widen();
                 self.bypass.poll_drain(context, &self.socket, stand_in.len())
             }
             _ => Pin::new(&mut self.socket).poll_write_vectored(context, before),

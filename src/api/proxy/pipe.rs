@@ -10,8 +10,8 @@ use tokio::io::Interest;
 
 use super::Socket;
 
-/// What is in a pipe at most.
-pub const CAPACITY: usize = 512 << 10;
+/// What is in a pipe at most: as much as the kernel gives without a privilege (`fs.pipe-max-size`).
+pub const CAPACITY: usize = 1 << 20;
 
 #[derive(Debug)]
 pub struct Pipe {

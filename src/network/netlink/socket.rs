@@ -1,6 +1,7 @@
 //! Requests and their answers.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -11,11 +12,18 @@ use nix::sys::time::TimeVal;
 use thiserror::Error;
 
 use super::message::{Answer, Message, decode};
+use super::within::is_elsewhere;
 
 /// The kernel answers while it is asked; this is for one that hangs.
 const PATIENCE_SECONDS: i64 = 10;
 /// A datagram of a dump is at most this long.
 pub(super) const DATAGRAM: usize = 64 << 10;
+
+/// Sockets of the packet filter that wait for the next request. To close one takes until all that was deleted is gone for good,
+/// some 10 ms after a change, and holds up whoever else changes rules meanwhile (Linux 6.18, `nft_rcv_nl_event()`).
+static IDLE: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+/// As many as ask at once, mostly.
+const MOST_IDLE: usize = 8;
 
 /// How often a list is asked for that changes all the time.
 const DUMPS: usize = 32;
@@ -67,8 +75,8 @@ pub fn ask(protocol: Protocol, messages: &[Message]) -> Result<Vec<Vec<u8>>, Net
         message.encode(&mut bytes, sequence(at), acknowledge);
     }
     let told = |errno| NetlinkError { what: messages[last].what.clone(), errno };
-    // A socket of its own, so that an answer that is not waited for is nobody else's.
-    let socket = open(protocol).map_err(told)?;
+    // For this alone until all is answered, so that an answer that is not waited for is nobody else's.
+    let socket = take(protocol).map_err(told)?;
     exchange(&socket, &bytes).map_err(told)?;
     let mut all = Vec::new();
     loop {
@@ -83,7 +91,10 @@ pub fn ask(protocol: Protocol, messages: &[Message]) -> Result<Vec<Vec<u8>>, Net
                     let what = messages.get(at).map_or_else(String::new, |message| message.what.clone());
                     return Err(NetlinkError { what, errno });
                 }
-                None if at == last => return Ok(all),
+                None if at == last => {
+                    keep(protocol, socket);
+                    return Ok(all);
+                }
                 None => {}
             }
         }
@@ -107,7 +118,7 @@ pub fn dump(protocol: Protocol, message: &Message) -> Result<Vec<Vec<u8>>, Netli
 /// The list, and whether it changed meanwhile.
 fn dump_once(protocol: Protocol, message: &Message) -> Result<(Vec<Vec<u8>>, bool), NetlinkError> {
     let told = |errno| NetlinkError { what: message.what.clone(), errno };
-    let socket = open(protocol).map_err(told)?;
+    let socket = take(protocol).map_err(told)?;
     let mut bytes = Vec::new();
     message.encode(&mut bytes, sequence(0), libc::NLM_F_DUMP as u16);
     exchange(&socket, &bytes).map_err(told)?;
@@ -116,7 +127,10 @@ fn dump_once(protocol: Protocol, message: &Message) -> Result<(Vec<Vec<u8>>, boo
         for answer in receive(&socket).map_err(told)? {
             has_changed |= answer.flags & INTERRUPTED != 0;
             match answer.kind {
-                DONE => return Ok((all, has_changed)),
+                DONE => {
+                    keep(protocol, socket);
+                    return Ok((all, has_changed));
+                }
                 ERROR => return errno(&answer).map_or(Ok((all, has_changed)), |errno| Err(told(errno))),
                 _ => all.push(answer.body),
             }
@@ -126,6 +140,30 @@ fn dump_once(protocol: Protocol, message: &Message) -> Result<(Vec<Vec<u8>>, boo
 
 fn sequence(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX - 1) + 1
+}
+
+fn take(protocol: Protocol) -> nix::Result<OwnedFd> {
+    let idle = if is_kept(protocol) { idle().pop() } else { None };
+    idle.map_or_else(|| open(protocol), Ok)
+}
+
+/// For a socket on which nothing is to be expected any more.
+fn keep(protocol: Protocol, socket: OwnedFd) {
+    if is_kept(protocol) {
+        let mut idle = idle();
+        if idle.len() < MOST_IDLE {
+            idle.push(socket);
+        }
+    }
+}
+
+/// A socket belongs to the network namespace that it was made in.
+fn is_kept(protocol: Protocol) -> bool {
+    protocol == Protocol::Netfilter && !is_elsewhere()
+}
+
+fn idle() -> MutexGuard<'static, Vec<OwnedFd>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open(protocol: Protocol) -> nix::Result<OwnedFd> {

@@ -1,11 +1,21 @@
 //! Work in another network namespace.
 
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::socket::NetlinkError;
+
+thread_local! {
+    static ELSEWHERE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in another network namespace than the process.
+pub(super) fn is_elsewhere() -> bool {
+    ELSEWHERE.get()
+}
 
 /// Does `work` on a thread of its own that has entered the namespace, and that ends with the work: nothing else of this process
 /// is ever in there.
@@ -36,6 +46,7 @@ fn on_a_thread<T: Send>(
     std::thread::scope(|scope| {
         let worker = std::thread::Builder::new().name("network".into()).spawn_scoped(scope, || {
             enter().map_err(told)?;
+            ELSEWHERE.set(true);
             work()
         });
         let worker = worker.map_err(|error| told(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN))))?;

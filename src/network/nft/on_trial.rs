@@ -1,16 +1,11 @@
 //! A table of the real packet filter for tests, in a network namespace that nobody else is in.
 
-use nix::sched::{CloneFlags, unshare};
-
 use super::{Sandboxes, Table};
+use crate::network::netlink::apart;
 
 /// On a thread in a network namespace of its own.
 pub fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let inside = || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(inside).join().expect("done"))
+    apart(|| Ok(work())).expect("done in a network namespace")
 }
 
 /// On a table of its own in such a namespace. It takes root, and is nothing without.

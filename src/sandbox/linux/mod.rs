@@ -293,9 +293,7 @@ impl Host for LinuxHost {
         let (own_id, spec) = (id.clone(), spec.clone());
         let born = self.blocking(move |inner| provision::provision(inner, &own_id, base, &spec)).await?;
         let guest = Guest::new(born.pidfd, born.control).map_err(guest_failed)?;
-        let ready = guest.ready().await;
-        drop(tokio::task::spawn_blocking(move || drop(born.spent)));
-        ready.map_err(guest_failed)?;
+        guest.ready().await.map_err(guest_failed)?;
         Ok(self.lives(id, guest, born.proof.to_text(), born.notes))
     }
 

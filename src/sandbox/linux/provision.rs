@@ -12,7 +12,6 @@ use super::{Inner, LinuxConfig, LinuxError, etc, failed, image_failed, step_fail
 use crate::image::Image;
 use crate::model::{NetworkMode, Reason, SandboxId, SandboxSpec};
 use crate::proto::{self, Command};
-use crate::runtime::about::About;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::launcher::{Holding, LauncherError};
 use crate::runtime::plan::{self, ImageDefaults};
@@ -28,15 +27,6 @@ pub struct Born {
     pub pidfd: OwnedFd,
     pub control: OwnedFd,
     pub notes: Vec<String>,
-    pub spent: Spent,
-}
-
-/// What the root was made of. The sandbox has it by now, and to close a mount takes longer than to make one: that is for when
-/// nobody waits.
-#[derive(Debug)]
-pub struct Spent {
-    _mounts: [Option<OwnedFd>; 3],
-    _about: About,
 }
 
 /// Image, directory, root, limits, order to start: each step's resources are named by the recorded id, so what fails
@@ -77,10 +67,11 @@ pub fn provision(inner: &Inner, id: &SandboxId, base: IdBase, spec: &SandboxSpec
     notes.extend(note);
     let start_ticks = proof::start_ticks(slot.holding.pid).unwrap_or_default();
     order_start(inner, id, spec, &image, &slot.holding, &root.mount, &logs)?;
-    let spent = Spent { _mounts: [root.spent, Some(slot.layers), Some(slot.skeleton)], _about: slot.about };
+    // The sandbox has by now what its root was made of.
+    inner.slots.put_away([slot.layers, slot.skeleton, slot.about.into_mount()].into_iter().chain(root.spent));
     let Holding { pid, pidfd, control } = slot.holding;
     let proof = Proof { pid, start_ticks, nonce: slot.nonce, image: image.digest.clone() };
-    Ok(Born { proof, pidfd, control, notes, spent })
+    Ok(Born { proof, pidfd, control, notes })
 }
 
 fn order_start(
