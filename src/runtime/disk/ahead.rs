@@ -67,7 +67,7 @@ impl Disks {
             Ok(mke2fs) => mke2fs,
             Err(problem) => return Ok(Self { shared: Err(problem), thread: Mutex::default() }),
         };
-        let maker = Maker::new(Templates::new(templates, mke2fs));
+        let maker = Maker::new(Templates::new(templates, mke2fs, default));
         let state = Mutex::new(State { shelf: Shelf::new(target, default), closed: false });
         let shared = Arc::new(Shared { maker, dir, state, changed: Condvar::new() });
         let theirs = Arc::clone(&shared);

@@ -1,17 +1,19 @@
 //! From a file to a mount: a copy of the template, a loop device, a detached ext4 mount.
 
 use std::ffi::CString;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use super::template::{Templates, copy_sparse};
 use super::{DiskError, DiskSize};
 use crate::runtime::root::Writable;
-use crate::sys::{self, FsContext, MountAttr};
+use crate::sys::{self, FsContext, LoopDevice, MountAttr};
 
 /// What bounds a disk here, or what is missing for that.
 ///
@@ -49,16 +51,63 @@ impl Maker {
     }
 
     fn mount(&self, image: &Path, size: DiskSize) -> Result<OwnedFd, DiskError> {
+        match mount(&self.device(image, size)?) {
+            Err(error) if tells_of_damage(error.errno) => {
+                tracing::warn!(%error, "the template of disks of {} bytes is damaged; making another", size.bytes);
+            }
+            done => return Ok(done?),
+        }
+        self.templates.forget(size)?;
+        fs::remove_file(image).map_err(DiskError::io("remove", image))?;
+        Ok(mount(&self.device(image, size)?)?)
+    }
+
+    /// A copy of the template as a device.
+    fn device(&self, image: &Path, size: DiskSize) -> Result<LoopDevice, DiskError> {
         let template = self.templates.open(size)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(image);
         let file = file.map_err(DiskError::io("make", image))?;
         copy_sparse(&template, &file).map_err(|errno| DiskError::io("fill", image)(errno.into()))?;
-        let device = sys::attach_loop(file.as_fd())?;
-        let context = FsContext::open(c"ext4")?;
-        let source = CString::new(device.path.as_os_str().as_bytes()).unwrap_or_default();
-        context.string(c"source", &source)?;
-        // What is deleted inside is given back to the host.
-        context.flag(c"discard")?;
-        Ok(context.mount(MountAttr::NO_DEV)?)
+        Ok(sys::attach_loop(file.as_fd())?)
+    }
+}
+
+fn mount(device: &LoopDevice) -> sys::Result<OwnedFd> {
+    let context = FsContext::open(c"ext4")?;
+    let source = CString::new(device.path.as_os_str().as_bytes()).unwrap_or_default();
+    context.string(c"source", &source)?;
+    // What is deleted inside is given back to the host.
+    context.flag(c"discard")?;
+    context.mount(MountAttr::NO_DEV)
+}
+
+/// What ext4 says of a device that does not hold one: `EUCLEAN` and `EBADMSG` are its own of damage.
+fn tells_of_damage(errno: Errno) -> bool {
+    matches!(errno, Errno::EINVAL | Errno::EIO | Errno::EUCLEAN | Errno::EBADMSG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_template_is_made_anew() {
+        let Ok(mke2fs) = find() else { return };
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let size = DiskSize { bytes: 8 << 20, inodes: Some(100) };
+        let maker = Maker::new(Templates::new(dir.path().join("disks"), mke2fs, None));
+        drop(maker.make(&dir.path().join("sound"), size).expect("made"));
+        let template = fs::read_dir(dir.path().join("disks")).expect("a directory").flatten().next().expect("one");
+        for damaged in [Vec::new(), vec![0xa5; 1 << 20]] {
+            fs::write(template.path(), &damaged).expect("written");
+            let image = dir.path().join("image");
+            drop(maker.make(&image, size).expect("made"));
+            assert!(fs::metadata(&image).expect("there").len() > 8 << 20);
+            fs::remove_file(&image).expect("removed");
+            assert_ne!(fs::read(template.path()).expect("there"), damaged);
+        }
     }
 }

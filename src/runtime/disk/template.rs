@@ -1,6 +1,7 @@
 //! Empty file systems to copy from. Making one takes a program and some 20 ms, copying it a few hundred KiB.
 
 use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,18 +16,23 @@ use super::{DiskError, DiskSize};
 /// Sizes that are kept; who asks for more different ones waits for a new one each time.
 const MOST_TEMPLATES: usize = 16;
 
+/// What the arguments of mke2fs and the sizes are: one more when they change, or an older daemon's would be taken.
+const FORMAT: u32 = 1;
+
 /// A file system of each size that was asked for.
 #[derive(Debug)]
 pub struct Templates {
     dir: PathBuf,
     mke2fs: PathBuf,
+    /// The size of which the template always stays.
+    default: Option<DiskSize>,
     /// One is made at a time.
     making: Mutex<()>,
 }
 
 impl Templates {
-    pub fn new(dir: PathBuf, mke2fs: PathBuf) -> Self {
-        Self { dir, mke2fs, making: Mutex::new(()) }
+    pub fn new(dir: PathBuf, mke2fs: PathBuf, default: Option<DiskSize>) -> Self {
+        Self { dir, mke2fs, default, making: Mutex::new(()) }
     }
 
     /// The one of this size, which is made when it is not there.
@@ -34,7 +40,7 @@ impl Templates {
     /// # Errors
     /// When it cannot be made.
     pub fn open(&self, size: DiskSize) -> Result<File, DiskError> {
-        let path = self.dir.join(format!("{}-{}.ext4", size.bytes, size.inodes()));
+        let path = self.path(size);
         if let Ok(file) = File::open(&path) {
             return Ok(file);
         }
@@ -43,6 +49,22 @@ impl Templates {
             self.make(&path, size)?;
         }
         File::open(&path).map_err(DiskError::io("open", &path))
+    }
+
+    /// Removes the one of this size: the next who asks makes another.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, size: DiskSize) -> Result<(), DiskError> {
+        let path = self.path(size);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, size: DiskSize) -> PathBuf {
+        self.dir.join(format!("{FORMAT}-{}-{}.ext4", size.bytes, size.inodes()))
     }
 
     fn make(&self, path: &Path, size: DiskSize) -> Result<(), DiskError> {
@@ -67,14 +89,17 @@ impl Templates {
             drop(fs::remove_file(&part));
             return Err(DiskError::Make { bytes: size.bytes, told });
         }
+        // After a crash the name may be there, and what was not written yet may not.
+        File::open(&part).and_then(|file| file.sync_all()).map_err(DiskError::io("write", &part))?;
         fs::rename(&part, path).map_err(DiskError::io("name", path))
     }
 
-    /// The one that was not made for longest goes.
+    /// The one that was made first goes.
     fn make_room(&self) {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let files = entries.filter_map(|entry| Some((entry.metadata().ok()?, entry.path())));
-        let files = files.filter(|(about, _)| about.is_file());
+        let default = self.default.map(|size| self.path(size));
+        let files = files.filter(|(about, path)| about.is_file() && default.as_ref() != Some(path));
         let mut all: Vec<_> = files.filter_map(|(about, path)| Some((about.modified().ok()?, path))).collect();
         all.sort();
         let many = (all.len() + 1).saturating_sub(MOST_TEMPLATES);
@@ -134,12 +159,13 @@ mod tests {
         let Ok(mke2fs) = super::super::find() else { return };
         let dir = tempfile::tempdir().expect("a directory");
         let own = dir.path().join("disks");
-        let templates = Templates::new(own.clone(), mke2fs);
+        let size = |megabytes: u64| DiskSize { bytes: megabytes << 20, inodes: Some(100) };
+        let templates = Templates::new(own.clone(), mke2fs, Some(size(8)));
         for megabytes in 8..8 + MOST_TEMPLATES as u64 + 3 {
-            let size = DiskSize { bytes: megabytes << 20, inodes: Some(100) };
-            templates.open(size).expect("made");
-            templates.open(size).expect("there");
+            templates.open(size(megabytes)).expect("made");
+            templates.open(size(megabytes)).expect("there");
         }
-        assert_eq!(fs::read_dir(own).expect("a directory").count(), MOST_TEMPLATES);
+        assert_eq!(fs::read_dir(own).expect("a directory").count(), 1 + MOST_TEMPLATES);
+        assert!(templates.path(size(8)).exists() && !templates.path(size(9)).exists(), "the default stays");
     }
 }
