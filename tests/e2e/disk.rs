@@ -83,14 +83,17 @@ fn r3_a_nearly_full_host_takes_no_more_sandboxes() {
 #[test]
 fn r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it() {
     let test = "r3_a_full_disk_is_the_sandboxs_own_and_goes_with_it";
-    let Some(daemon) = Daemon::start_with(test, "prepared_disks = 2\n") else { return };
+    let Some(daemon) = Daemon::start_with(test, "prepared_disks = 1\n") else { return };
     let limits = json!({"disk": "24Mi", "inodes": "200"});
-    // The first of its size is made when it is asked for, those that follow were made before.
+    // The first two of their size are made when they are asked for, those that follow were made before.
     let first = daemon.create_from(&bounded(&daemon, limits.clone(), FILL));
     check_filled(&first);
-    first.delete();
-    first.until_unknown();
-    until_ready(&daemon, 2);
+    let second = daemon.create_from(&bounded(&daemon, limits.clone(), "sleep 1000000"));
+    for sandbox in [first, second] {
+        sandbox.delete();
+        sandbox.until_unknown();
+    }
+    until_ready(&daemon, 1);
     until_without_loops(&daemon);
     let before = daemon.settled();
     let sandbox = daemon.create_from(&bounded(&daemon, limits, FILL));

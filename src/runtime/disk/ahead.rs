@@ -49,8 +49,8 @@ struct Ready {
 }
 
 impl Disks {
-    /// Starts the thread that keeps `target` disks of each size ready that is asked for, and of the default. What an earlier
-    /// daemon had prepared is removed.
+    /// Starts the thread that keeps `target` disks of the default size ready, and as many of all other sizes that are asked
+    /// for. What an earlier daemon had prepared is removed.
     ///
     /// # Errors
     /// When that cannot be removed, or the thread not be started.
@@ -90,14 +90,13 @@ impl Disks {
         let shared = self.shared.as_ref().map_err(|problem| DiskError::Missing(problem))?;
         let ready = shared.lock().shelf.take(size, Instant::now());
         shared.changed.notify_all();
-        if let Some(Ready { image: prepared, writable }) = ready {
-            match fs::rename(&prepared, image) {
-                Ok(()) => return Ok(writable),
-                // Somebody has cleared the directory; a disk without a file would not be found again.
-                Err(error) => tracing::warn!(%error, "a prepared disk has lost its file {}", prepared.display()),
+        if let Some(ready) = ready {
+            match fs::rename(&ready.image, image) {
+                Ok(()) => return Ok(ready.writable),
+                Err(error) => shared.reject(ready, &error),
             }
         }
-        shared.maker.make(image, size)
+        shared.make_now(image, size)
     }
 
     /// Takes apart what nobody has taken, and makes no more.
@@ -125,12 +124,42 @@ impl Shared {
                 Err(error) => {
                     tracing::warn!(error = with_causes(&error), "no disk of {} bytes could be prepared", size.bytes);
                     drop(fs::remove_file(&image));
-                    self.lock().shelf.failed(size);
+                    self.lock().shelf.failed(size, Instant::now());
                 }
             }
         }
         let all = self.lock().shelf.take_all();
         all.into_iter().for_each(Ready::discard);
+    }
+
+    /// Puts a disk away that could not get the sandbox's name: without a name it would not be found again. It is unmounted by
+    /// the thread that has time for that.
+    fn reject(&self, ready: Ready, error: &io::Error) {
+        let mut state = self.lock();
+        if error.kind() == io::ErrorKind::CrossesDevices {
+            tracing::warn!("no disks are prepared: {} and the sandboxes are on two file systems", self.dir.display());
+            state.shelf.stop();
+        } else {
+            // Somebody has cleared a directory.
+            tracing::warn!(%error, "a prepared disk could not be renamed: {}", ready.image.display());
+        }
+        state.shelf.reject(ready);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Makes one for somebody who waits. A disk that nobody waits for goes, where its device or room may be what is missing.
+    fn make_now(&self, image: &Path, size: DiskSize) -> Result<Writable, DiskError> {
+        let error = match self.maker.make(image, size) {
+            Err(error @ (DiskError::Io { .. } | DiskError::Syscall(_))) => error,
+            done => return done,
+        };
+        let spare = self.lock().shelf.evict(Instant::now());
+        let Some(spare) = spare else { return Err(error) };
+        tracing::warn!(error = with_causes(&error), "a prepared disk goes, and another try is made");
+        spare.discard();
+        drop(fs::remove_file(image));
+        self.maker.make(image, size)
     }
 
     fn make(&self, image: &Path, size: DiskSize) -> Result<Writable, DiskError> {
