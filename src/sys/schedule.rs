@@ -1,11 +1,13 @@
 //! How soon the scheduler runs the calling thread (`sched(7)`).
 
+use nix::errno::Errno;
+
 use super::error::{Result, checked};
 
 /// Asks that the calling thread is run in short slices, of this many nanoseconds: a thread that wakes then takes the
 /// processor from one with longer slices at once, and does not get more of it (custom slices of `SCHED_OTHER`, Linux 6.12;
 /// before that nothing happens), and has this nice value. Threads and processes that it starts do not inherit it, and a nice
-/// value below 0 neither. A thread of another policy is left alone.
+/// value below 0 neither. A thread of another policy is left alone. Who may not have the nice value gets the slices alone.
 ///
 /// # Errors
 /// As `sched_getattr(2)` and `sched_setattr(2)`.
@@ -19,12 +21,26 @@ pub fn ask_for_short_slices(nanos: u64, nice: i32) -> Result<()> {
     if attributes.sched_policy != libc::SCHED_OTHER.unsigned_abs() {
         return Ok(());
     }
+    let own_nice = attributes.sched_nice;
     attributes.size = size;
     attributes.sched_runtime = nanos;
     attributes.sched_nice = nice;
     attributes.sched_flags |= u64::from(libc::SCHED_FLAG_RESET_ON_FORK.unsigned_abs());
-    // SAFETY: the kernel reads `size` bytes of `attributes`, which lives across the call. 0 is the calling thread.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    match set(&attributes) {
+        // A service without CAP_SYS_NICE.
+        Err(error) if error.errno == Errno::EPERM && nice < own_nice => {
+            attributes.sched_nice = own_nice;
+            set(&attributes)
+        }
+        done => done,
+    }
+}
+
+fn set(attributes: &libc::sched_attr) -> Result<()> {
+    // SAFETY: the kernel reads `attributes.size` bytes of `attributes`, which are all there and live across the call. 0 is
+    // the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const *attributes, 0) };
+    let (nanos, nice) = (attributes.sched_runtime, attributes.sched_nice);
     checked(result, || format!("sched_setattr(0, {{runtime={nanos}, nice={nice}}})"))?;
     Ok(())
 }
@@ -60,6 +76,27 @@ mod tests {
             }
             let policy = status.lines().find(|line| line.starts_with("policy")).map(|line| line.ends_with(" 0"));
             assert_ne!(policy, Some(false), "{status}");
+        })
+        .join()
+        .expect("the thread ends well");
+    }
+
+    #[test]
+    fn who_may_not_go_before_others_has_short_slices() {
+        std::thread::spawn(|| {
+            if nix::unistd::geteuid().is_root() {
+                // SAFETY: the system call takes integers, and changes the calling thread alone.
+                let result = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+                assert_eq!(result, 0, "this thread is nobody now");
+            }
+            let own = || nice_of(nix::unistd::gettid().as_raw().unsigned_abs()).expect("a nice value");
+            let before = own();
+            ask_for_short_slices(100_000, before - 3).expect("asked");
+            assert_eq!(own(), before);
+            let status = std::fs::read_to_string("/proc/thread-self/sched").unwrap_or_default();
+            if let Some(line) = status.lines().find(|line| line.starts_with("se.slice")) {
+                assert!(line.ends_with("100000"), "{line}");
+            }
         })
         .join()
         .expect("the thread ends well");
