@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -200,14 +200,20 @@ fn spawn(program: &Path, arguments: &[&str], socket: OwnedFd) -> Result<(), Laun
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::from(socket)).stdout(Stdio::null()).env_clear();
     let failed = |source| LauncherError::Start { program: program.to_owned(), source };
-    let mut child = command.spawn().map_err(failed)?;
     let name = arguments.first().map_or_else(String::new, |name| (*name).to_owned());
-    // Whoever starts a process must wait for it; this thread sleeps until then.
-    let waiting = std::thread::Builder::new().name("children".into()).spawn(move || match child.wait() {
-        Ok(status) => tracing::warn!(%status, "bivouac-init {name} has ended"),
-        Err(error) => tracing::error!(%error, "waiting for bivouac-init {name} failed"),
+    let (hand_over, handed_over) = mpsc::sync_channel::<Child>(1);
+    // Whoever starts a process must wait for it; this thread sleeps until then. It is there before the process, which could
+    // not be waited for without it.
+    let waiting = std::thread::Builder::new().name("children".into()).spawn(move || {
+        let Ok(mut child) = handed_over.recv() else { return };
+        match child.wait() {
+            Ok(status) => tracing::warn!(%status, "bivouac-init {name} has ended"),
+            Err(error) => tracing::error!(%error, "waiting for bivouac-init {name} failed"),
+        }
     });
-    waiting.map(drop).map_err(failed)
+    waiting.map_err(failed)?;
+    let child = command.spawn().map_err(failed)?;
+    hand_over.send(child).map_err(|_| failed(io::Error::other("the thread that waits for it has ended")))
 }
 
 /// The namespace maker, held by one thread.
