@@ -77,6 +77,7 @@ fn host(
         allow_host_network: config.allow_host_network,
         slots: config.prepared_slots,
         disks: config.prepared_disks,
+        go_first: config.go_first,
     };
     let host = LinuxHost::start(linux, (Arc::clone(images), puller.clone()), &taken);
     host.map_err(|error| StartFailure::Unfit { source: error.into() })

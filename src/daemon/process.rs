@@ -16,15 +16,17 @@ use crate::sys;
 /// Descriptors for which room is made. A thousand sandboxes and as many connections stay far below.
 const ROOM: u64 = 16_384;
 
-/// Prepares the process.
+/// Prepares the process, which is to go before the others of the host or not.
 ///
 /// # Errors
 /// When the kernel refuses; nothing was started then.
-pub fn prepare() -> Result<(), StartFailure> {
+pub fn prepare(ahead: bool) -> Result<(), StartFailure> {
     // Whatever is made from here on is for root alone until it is deliberately opened.
     umask(Mode::from_bits_truncate(0o077));
     let failed = |what| move |error: nix::Error| StartFailure::Process { what, source: error.into() };
-    go_first(Path::new("/proc/self/autogroup"));
+    if ahead {
+        go_first(Path::new("/proc/self/autogroup"));
+    }
     // The API key is in this memory: no core file of it, and no debugger of an ordinary user.
     prctl::set_dumpable(false).map_err(failed("make it not dumpable"))?;
     let descriptors = raise_descriptor_limit().map_err(failed("raise the limit of open files"))?;
@@ -47,8 +49,9 @@ pub fn be_prompt() {
     }
 }
 
-/// The nice value of a session whose leader is the daemon.
-const SESSION_NICE: &str = "-10";
+/// The nice value of a session whose leader is the daemon: three times the usual part. It counts before all of the host,
+/// and what clients cause (an image that is unpacked) is done in it as well.
+const SESSION_NICE: &str = "-5";
 
 /// Lets the daemon go before its sandboxes, where the kernel shares the processors among sessions (autogroup of `sched(7)`:
 /// on hosts where no service manager has put the daemon into a cgroup). It needs little of them, and as one session of many

@@ -41,7 +41,7 @@ pub fn main(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> ExitC
 fn run(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> Result<(), StartFailure> {
     let config = Config::load(file, |name| env::var(name).ok(), flags)?;
     logging::start(config.log);
-    process::prepare()?;
+    process::prepare(config.go_first)?;
     // Nobody but root reaches into the state. Everybody may pass through the run directory to the socket, and nobody may
     // look around in it.
     let state = DirLock::take(&config.state_dir, 0o700)?;

@@ -63,10 +63,12 @@ pub struct Config {
     pub cgroup_parent: String,
     /// Namespaces that are kept ready for sandboxes to come.
     pub prepared_slots: usize,
-    /// Bounded disks of each size that is asked for that are kept ready.
+    /// Bounded disks of the default size that are kept ready, and of all others together.
     pub prepared_disks: usize,
     /// Bytes of the state directory's file system that are kept free of new sandboxes.
     pub min_free_disk: u64,
+    /// Whether the daemon takes more of the processors than is usual, where they are short.
+    pub go_first: bool,
     /// Mount roots the way of kernels before 6.15.
     pub overlay_by_paths: bool,
     /// The network of sandboxes.
@@ -167,6 +169,7 @@ impl Config {
             prepared_slots: count(from, "runtime.prepared_slots", 32),
             prepared_disks: prepared_disks(from),
             min_free_disk: from.parsed("runtime.min_free_disk", min_free_disk).unwrap_or(256 << 20),
+            go_first: from.switch("runtime.go_first").unwrap_or(true),
             overlay_by_paths: from.switch("runtime.overlay_by_paths").unwrap_or(false),
             log: log(from),
             default_limits: limits::defaults(from, &max_limits),

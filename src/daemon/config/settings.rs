@@ -87,6 +87,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("runtime.prepared_slots", Kind::Number),
     setting("runtime.prepared_disks", Kind::Number),
     setting("runtime.min_free_disk", Kind::Quantity),
+    setting("runtime.go_first", Kind::Switch),
     setting("runtime.overlay_by_paths", Kind::Switch),
 ];
 

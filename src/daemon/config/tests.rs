@@ -36,7 +36,7 @@ fn defaults_are_those_of_the_documentation() {
     );
     assert_eq!(config.unenforceable, Unenforceable::Accept);
     assert_eq!(config.max_connections, 1024);
-    assert!(config.keys.is_empty());
+    assert!(config.keys.is_empty() && config.go_first);
     assert!(matches!(&config.network, Wanted::Auto(network) if network.pool_v6.is_some()), "{:?}", config.network);
 }
 
@@ -65,7 +65,7 @@ fn every_kind_of_value_is_read() {
     let text = "[server]\npublic_host = 'example.com:8080/b'\nnames = ['box.example']\n[proxy]\nopen_ports = true\n\
                 [lifecycle]\nmin_timeout_seconds = 1\nmax_timeout_seconds = 3600\nallow_shorter_expiration = true\n\
                 [limits]\ndefault_cpu = 0.5\ndefault_memory = '512Mi'\ndefault_pids = 64\nunenforceable = 'refuse'\n\
-                [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\nprepared_disks = 0\n[network]\nmode = 'none'\n";
+                [logs]\nmax_bytes = 1048576\n[runtime]\nmin_free_disk = 0\nprepared_disks = 0\ngo_first = false\n[network]\nmode = 'none'\n";
     let config = load(text, &[("BIVOUAC_LIFECYCLE_TERMINATED_RETENTION_SECONDS", "5")], &[]).expect("valid");
     assert_eq!(
         config.lifecycle,
@@ -85,6 +85,7 @@ fn every_kind_of_value_is_read() {
     );
     assert_eq!(config.unenforceable, Unenforceable::Refuse);
     assert_eq!((config.log_bytes, config.min_free_disk, config.prepared_disks), (1 << 20, 0, 0));
+    assert!(!config.go_first);
     assert_eq!(config.network, Wanted::Loopback);
     assert_eq!(config.public_host.map(|host| host.to_string()).as_deref(), Some("example.com:8080/b"));
     assert!(config.open_ports && config.names == ["box.example"]);

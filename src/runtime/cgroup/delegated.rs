@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use crate::sys;
 
 /// What every cgroup has that nobody has given another, and what the daemon's has beside the one of the sandboxes: as a
-/// process of nice -10 beside one of nice 0.
+/// process of nice -5 beside one of nice 0.
 const USUAL_WEIGHT: &str = "100";
-const WEIGHT: &str = "1000";
+const WEIGHT: &str = "300";
 
 /// Paths below the root of the hierarchy.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ mod tests {
         let file = dir.path().join("cpu.weight");
         go_first(dir.path());
         assert!(!file.exists());
-        for (before, after) in [("100\n", "1000"), ("50\n", "50\n"), ("1000\n", "1000\n")] {
+        for (before, after) in [("100\n", "300"), ("50\n", "50\n"), ("300\n", "300\n")] {
             fs::write(&file, before).expect("written");
             go_first(dir.path());
             assert_eq!(fs::read_to_string(&file).expect("there"), after);

@@ -69,6 +69,8 @@ pub struct Cgroups {
     parent: PathBuf,
     /// Above this directory of version 2 nothing is written.
     base: PathBuf,
+    /// The daemon's own cgroup of version 2, where it has been given a part of the tree.
+    own: Option<PathBuf>,
     /// Whether a limit without a controller refuses the sandbox, or is only noted.
     strict: bool,
     /// The block device that sandboxes write to.
@@ -84,24 +86,28 @@ impl Cgroups {
         let mut layout = Layout::find()?;
         // Where other hierarchies are, nobody has given their part.
         let given = delegated::find(&layout.unified).filter(|_| layout.legacy.is_empty());
-        let is_given = given.is_some();
-        let delegated::Given { base: below, own } = given.unwrap_or_default();
+        let own = given.as_ref().map(|given| layout.unified.join(&given.own));
+        let below = given.unwrap_or_default().base;
         let base = layout.unified.join(&below);
-        if is_given {
+        if own.is_some() {
             layout.unified_controllers = Layout::controllers(&base)?;
         }
-        let cgroups = Self { layout, parent: below.join(parent), base, strict, device };
+        let cgroups = Self { layout, parent: below.join(parent), base, own, strict, device };
         let unified = cgroups.layout.unified.join(&cgroups.parent);
         make_dir(&unified)?;
         cgroups.layout.delegate(&cgroups.base, &unified)?;
-        if is_given {
-            delegated::go_first(&cgroups.layout.unified.join(own));
-        }
         for (_, mount) in &cgroups.layout.legacy {
             make_dir(&mount.join(&cgroups.parent))?;
         }
         limits::leave_ids_to_host(&cgroups.layout, &cgroups.parent);
         Ok(cgroups)
+    }
+
+    /// Lets the daemon go before its sandboxes where processors are short, in a part of the tree that it was given.
+    pub fn go_first(&self) {
+        if let Some(own) = &self.own {
+            delegated::go_first(own);
+        }
     }
 
     /// Makes the cgroups of a sandbox, without limits yet. `supervisor` is the host id of PID 1, which needs to clone

@@ -32,8 +32,10 @@ pub struct LinuxConfig {
     pub allow_host_network: bool,
     /// How many prepared places are kept.
     pub slots: usize,
-    /// How many bounded disks of each size that is asked for are kept ready.
+    /// How many bounded disks of the default size are kept ready, and of all others together.
     pub disks: usize,
+    /// Whether the daemon's cgroup goes before those of the sandboxes, where processors are short.
+    pub go_first: bool,
 }
 
 impl LinuxConfig {

@@ -111,6 +111,9 @@ impl LinuxHost {
         let skeleton = dirs::make_skeleton(&config.state_dir).map_err(directory)?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(directory)?;
         let cgroups = Arc::new(Cgroups::open(&config.cgroup_parent, config.refuse_unenforceable, &config.state_dir)?);
+        if config.go_first {
+            cgroups.go_first();
+        }
         let launcher = Arc::new(Launcher::connect(&config.init, &config.run_dir)?);
         let ranges = Arc::new(IdRanges::of_host());
         taken.iter().for_each(|base| ranges.claim(*base));
