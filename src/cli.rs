@@ -4,7 +4,7 @@
 //! that its configuration takes before the environment and the file.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -214,11 +214,12 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     Ok(io::Write::write_all(&mut io::stdout(), &script)?)
 }
 
-/// Carries a client's command out, tells what failed, and returns the exit code.
+/// Carries a client's command out, tells what failed, and returns the exit code. `state_dir` is what a daemon with this
+/// configuration file has.
 #[must_use]
-pub fn perform(cli: &Cli) -> u8 {
+pub fn perform(cli: &Cli, state_dir: impl FnOnce(Option<&Path>) -> Result<PathBuf, String>) -> u8 {
     let done = match &cli.command {
-        Command::Doctor(args) if !args.verify_images => console::doctor::doctor(args),
+        Command::Doctor(args) if !args.verify_images => console::doctor::doctor(args, state_dir),
         Command::Completions { shell } => completions(*shell).map(|()| 0),
         command => ask_daemon(&cli.remote, command),
     };
@@ -292,6 +293,7 @@ mod tests {
             "bivouac serve --listen unix:/a --listen tcp:127.0.0.1:1 --state-dir /s --run-dir /r --config /c --api-key-file /k",
             "bivouac serve --insecure-no-auth --log-format json --log-level debug",
             "bivouac doctor --json",
+            "bivouac doctor --state-dir /s --config /c",
             "bivouac doctor --verify-images --json",
             "bivouac image import layout --name a:1",
             "bivouac image import -",

@@ -1,6 +1,6 @@
 //! `bivouac doctor`: what this kernel and host can do. Looks for itself; only for its images the daemon is needed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hyper::Method;
@@ -29,9 +29,14 @@ pub struct Doctor {
     #[arg(long)]
     pub verify_images: bool,
 
-    /// Where the daemon keeps its state: the file system there is looked at
-    #[arg(long, env = "BIVOUAC_STATE_DIR", value_name = "DIR", default_value = "/var/lib/bivouac")]
-    pub state_dir: PathBuf,
+    /// Where the daemon keeps its state: the file system there is looked at [default: what BIVOUAC_STATE_DIR or the
+    /// configuration file says]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Configuration file of the daemon [default: /etc/bivouac/config.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What the daemon says of a layer, and in its last line of all.
@@ -80,12 +85,18 @@ fn in_words(line: &Looked) -> String {
     if line.status == "sound" { sound } else { format!("{sound}: {}", line.message) }
 }
 
-/// Prints the findings; returns the exit code, which says whether sandboxes can run here.
+/// Prints the findings; returns the exit code, which says whether sandboxes can run here. `configured` tells the state
+/// directory of a daemon with this configuration file, or what is wrong with it.
 ///
 /// # Errors
-/// When standard output cannot be written.
-pub fn doctor(args: &Doctor) -> Result<u8, Failure> {
-    let mut findings = runtime::doctor::examine(&args.state_dir);
+/// When nobody tells the state directory, or standard output cannot be written.
+pub fn doctor(args: &Doctor, configured: impl FnOnce(Option<&Path>) -> Result<PathBuf, String>) -> Result<u8, Failure> {
+    let unknown = |problem| Failure::Unusable {
+        action: "find the state directory (or name it: --state-dir DIR)".to_owned(),
+        problem,
+    };
+    let state_dir = args.state_dir.clone().map_or_else(|| configured(args.config.as_deref()), Ok).map_err(unknown)?;
+    let mut findings = runtime::doctor::examine(&state_dir);
     findings.extend(network::doctor::examine());
     if args.json {
         screen::json(&findings)?;

@@ -16,6 +16,6 @@ mod run;
 mod serve;
 mod stop;
 
-pub use config::Config;
+pub use config::{Config, state_dir};
 pub use failure::StartFailure;
 pub use run::main;

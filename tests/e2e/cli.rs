@@ -106,8 +106,12 @@ fn doctor_knows_this_host() {
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).contains("cgroup"), "{}", stdout(&output));
     let state_dir = daemon.state_dir().display().to_string();
-    let output = daemon.cli(&["doctor", "--state-dir", &state_dir]);
-    assert!(stdout(&output).contains(&format!("{state_dir} is on ")), "{}", stdout(&output));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("[server]\nstate_dir = '{state_dir}'\n")).expect("written");
+    for arguments in [["--state-dir", &state_dir], ["--config", &file.path().display().to_string()]] {
+        let output = daemon.cli(&[["doctor"].as_slice(), &arguments].concat());
+        assert!(stdout(&output).contains(&format!("{state_dir} is on ")), "{}", stdout(&output));
+    }
 }
 
 fn stdout(output: &Output) -> String {

@@ -32,6 +32,7 @@ use crate::sandbox::LifecycleConfig;
 /// Read when no other file is named; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/bivouac/config.toml";
 
+const STATE_DIR: &str = "server.state_dir";
 const DEFAULT_STATE_DIR: &str = "/var/lib/bivouac";
 
 /// Everything that the daemon is told.
@@ -123,13 +124,7 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
         flags: &[(&'static str, Vec<String>)],
     ) -> Result<Self, InvalidConfig> {
-        let mut values = Values::default();
-        let named = file.map(Path::to_owned).or_else(|| variable("BIVOUAC_CONFIG").map(PathBuf::from));
-        match read(named.as_deref()) {
-            Ok((name, text)) => values.add_file(&name, &text),
-            Err(problem) => values.problems.push(problem),
-        }
-        values.add_environment(&variable);
+        let mut values = gather(file, &variable);
         values.add_flags(flags);
         let mut reader = Reader::new(values);
         let config = Self::read(&mut reader, variable("BIVOUAC_API_KEY"));
@@ -146,7 +141,7 @@ impl Config {
         let keys = keys(from, key);
         let insecure_no_auth = from.switch("server.insecure_no_auth").unwrap_or(false);
         check_doors(from, &listen, &keys, insecure_no_auth);
-        let state_dir = from.absolute("server.state_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
+        let state_dir = from.absolute(STATE_DIR).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
         let max_limits = limits::read(from, "max");
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
@@ -185,6 +180,34 @@ impl Config {
             run_dir,
         }
     }
+}
+
+/// Where a daemon without flags keeps its state, whatever is wrong with its other settings.
+///
+/// # Errors
+/// When no setting says it, and with every problem that may be the reason.
+pub fn state_dir(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
+    let mut reader = Reader::new(gather(file, &variable));
+    let found = reader.absolute(STATE_DIR);
+    found.map_or_else(
+        || match reader.into_problems() {
+            problems if problems.is_empty() => Ok(PathBuf::from(DEFAULT_STATE_DIR)),
+            problems => Err(problems.join("; ")),
+        },
+        Ok,
+    )
+}
+
+/// What the file and the environment say.
+fn gather(file: Option<&Path>, variable: &impl Fn(&str) -> Option<String>) -> Values {
+    let mut values = Values::default();
+    let named = file.map(Path::to_owned).or_else(|| variable("BIVOUAC_CONFIG").map(PathBuf::from));
+    match read(named.as_deref()) {
+        Ok((name, text)) => values.add_file(&name, &text),
+        Err(problem) => values.problems.push(problem),
+    }
+    values.add_environment(variable);
+    values
 }
 
 /// The text of the file and its name. The default file may be missing, a named one may not.

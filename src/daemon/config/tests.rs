@@ -117,6 +117,25 @@ fn all_problems_are_told_at_once_with_their_places() {
 }
 
 #[test]
+fn the_state_directory_is_found_without_the_rest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("config.toml");
+    let found = |text: &str, variable: Option<&str>| {
+        fs::write(&path, text).expect("written");
+        let variable = variable.map(str::to_owned);
+        state_dir(Some(&path), |name| variable.clone().filter(|_| name == "BIVOUAC_STATE_DIR"))
+    };
+    let file = "[server]\nstate_dir = '/file'\nlog_fromat = 'text'\n";
+    assert_eq!(found(file, None).as_deref(), Ok(Path::new("/file")));
+    assert_eq!(found(file, Some("/env")).as_deref(), Ok(Path::new("/env")));
+    assert_eq!(found("", None).as_deref(), Ok(Path::new("/var/lib/bivouac")));
+    let slip = found("[server]\nstate_dri = '/file'\n", None).expect_err("not said");
+    assert!(slip.contains("did you mean server.state_dir?"), "{slip}");
+    let absent = state_dir(Some(Path::new("/nonexistent/config.toml")), |_| None).expect_err("not there");
+    assert!(absent.contains("/nonexistent/config.toml: No such file"), "{absent}");
+}
+
+#[test]
 fn a_file_that_is_not_toml_says_where() {
     let problems = load("[server\n", &[], &[]).expect_err("invalid");
     assert!(problems.iter().any(|problem| problem.contains("line 1")), "{problems:?}");

@@ -198,6 +198,7 @@ mod tests {
                 dir: "/var/lib".into(),
                 kind: "xfs".to_owned(),
                 device: "sda".to_owned(),
+                is_root: false,
                 journal: None,
             },
             console: Console::default(),

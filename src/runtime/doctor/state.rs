@@ -17,6 +17,8 @@ pub struct StateDisk {
     pub kind: String,
     /// The device by the kernel's name, which has no directory.
     pub device: String,
+    /// Whether `/` is on it too, which nobody can unmount.
+    pub is_root: bool,
     /// `/sys/fs/ext4/DEVICE/journal_task`: a process id, or `<none>`.
     pub journal: Option<String>,
 }
@@ -32,7 +34,8 @@ impl StateDisk {
         let device = named.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
         let journal = fs::read_to_string(format!("/sys/fs/ext4/{device}/journal_task")).ok();
         let journal = journal.map(|text| text.trim().to_owned());
-        Self { dir: dir.to_owned(), kind: kind(&mounts, &number).unwrap_or_default(), device, journal }
+        let is_root = is_root(&mounts, &number);
+        Self { dir: dir.to_owned(), kind: kind(&mounts, &number).unwrap_or_default(), device, is_root, journal }
     }
 
     /// Only ext4 is told of by this file.
@@ -48,11 +51,22 @@ fn kind(mounts: &str, number: &str) -> Option<String> {
     right.split(' ').next().map(str::to_owned)
 }
 
+/// Whether the file system with this device number is mounted on `/`.
+fn is_root(mounts: &str, number: &str) -> bool {
+    let mut places = mounts.lines().map(|line| line.split(' ').skip(2));
+    places.any(|mut fields| fields.next() == Some(number) && fields.nth(1) == Some("/"))
+}
+
 /// Ext4 without a journal gives no inode number out again for some minutes, and looks at each of them for every file that is
 /// made: so that what a crash leaves is not another file's.
 pub fn finding(disk: &StateDisk) -> Finding {
     let (dir, found) = (disk.dir.display(), !disk.lacks_journal());
     let detail = match (found, disk.kind.as_str()) {
+        (false, _) if disk.is_root => format!(
+            "{dir} is on ext4 without a journal, as / is; `tune2fs -O has_journal /dev/{}` where another system is booted, or \
+             set server.state_dir to another file system",
+            disk.device
+        ),
         (false, _) => format!(
             "{dir} is on ext4 without a journal; unmount it and `tune2fs -O has_journal /dev/{}`, or set server.state_dir to \
              another file system",
@@ -84,6 +98,7 @@ mod tests {
         assert_eq!(kind(mounts, "254:0").as_deref(), Some("ext4"));
         assert_eq!(kind(mounts, "0:26").as_deref(), Some("tmpfs"));
         assert_eq!(kind(mounts, "4:0"), None);
+        assert_eq!([is_root(mounts, "254:0"), is_root(mounts, "0:26")], [true, false]);
     }
 
     #[test]
@@ -92,10 +107,13 @@ mod tests {
             dir: "/var/lib".into(),
             kind: "ext4".into(),
             device: "sda2".into(),
+            is_root: false,
             journal: Some("<none>".into()),
         };
         let told = finding(&disk);
-        assert!(!told.found && told.detail.contains("tune2fs -O has_journal /dev/sda2"), "{told:?}");
+        assert!(!told.found && told.detail.contains("unmount it and `tune2fs -O has_journal /dev/sda2"), "{told:?}");
+        let root = finding(&StateDisk { is_root: true, ..disk.clone() });
+        assert!(!root.found && root.detail.contains("where another system is booted"), "{root:?}");
         let with = finding(&StateDisk { journal: Some("423".into()), ..disk.clone() });
         assert!(with.found && with.detail == "/var/lib is on ext4 with a journal", "{with:?}");
         let other = finding(&StateDisk { journal: None, kind: "xfs".into(), ..disk });
