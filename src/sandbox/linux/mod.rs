@@ -14,6 +14,7 @@ mod proof;
 mod provision;
 mod room;
 mod tree;
+mod unmounts;
 mod usage;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use self::dirs::SandboxDirs;
 use self::disk::Disks;
 use self::network::Network;
 use self::proof::Proof;
+use self::unmounts::Unmounts;
 
 use super::ConnectError;
 use super::execution::{ExecError, FoundExecution, Order, Process, Started};
@@ -96,6 +98,7 @@ struct Inner {
     bounded_disks: bounded::Disks,
     /// A way to each disk that is bounded, to ask how full it is.
     bounded: Mutex<HashMap<SandboxId, Arc<OwnedFd>>>,
+    unmounts: Unmounts,
 }
 
 impl LinuxHost {
@@ -141,6 +144,7 @@ impl LinuxHost {
             told_kills: Mutex::default(),
             bounded_disks,
             bounded: Mutex::default(),
+            unmounts: Unmounts::default(),
             disks: Disks::default(),
             config,
             dirs,
@@ -195,8 +199,8 @@ impl LinuxHost {
         let disk = self.kill(id);
         let id = id.clone();
         let removed = self.blocking(move |inner| provision::remove(inner, &id, base, logs)).await;
-        if disk.is_some() {
-            drop(tokio::task::spawn_blocking(move || drop(disk)));
+        if let Some(disk) = disk {
+            self.inner.unmounts.let_go(disk);
         }
         removed
     }
@@ -255,7 +259,12 @@ impl Host for LinuxHost {
     }
 
     async fn check_room(&self) -> Result<(), String> {
-        room::check(&self.inner.config.state_dir, self.inner.config.min_free_disk)
+        let check = || room::check(&self.inner.config.state_dir, self.inner.config.min_free_disk);
+        match check() {
+            // What was deleted a moment ago may still be there.
+            Err(_) if self.inner.unmounts.wait().await => check(),
+            told => told,
+        }
     }
 
     async fn fetch_image(
