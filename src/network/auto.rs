@@ -23,6 +23,20 @@ pub fn withdraw(config: &NetworkConfig) {
     }
 }
 
+/// Looks after the sandboxes that have a network of an earlier daemon, where there are any; others get none. Where their rules
+/// cannot be guarded, they lose that network: without rules everything would pass. Blocks.
+pub fn keep(config: NetworkConfig) -> Option<Bridge> {
+    let name = config.name.clone();
+    let kept = Bridge::keep(config);
+    if let Err(error) = &kept {
+        tracing::error!(%error, "the rules of sandboxes that have a network cannot be guarded; they lose it");
+        if let Err(error) = Bridge::cut_all(&name) {
+            tracing::error!(%error, "interfaces of sandboxes could not be taken away");
+        }
+    }
+    kept.ok().flatten()
+}
+
 pub(super) fn judge(config: NetworkConfig, facts: &Facts) -> Result<(NetworkConfig, Option<String>), String> {
     let hindrances = hindrances(&config, facts);
     if !hindrances.is_empty() {

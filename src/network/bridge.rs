@@ -98,23 +98,43 @@ impl Bridge {
             config.pool_v6 = None;
         }
         check_overlap(&config)?;
-        let group = group(&config.name);
-        let filter = config.sandboxes(group);
         // The rules stand before anything can be passed on.
-        let (table, is_new) = Table::open(&table_name(&config.name), &filter)?;
-        let egress = Arc::new(Egress::new(table.clone(), &config.open));
-        for path in forwarding::ensure(config.pool_v6.is_some(), config.enable_forwarding)? {
+        let (ways, is_new) = Ways::open(config)?;
+        for path in forwarding::ensure(ways.config.pool_v6.is_some(), ways.config.enable_forwarding)? {
             tracing::info!(path, "switched forwarding on");
         }
-        let pool = AddressPool::new(config.pool_v4, config.pool_v6);
-        raise_gateway(group, pool.gateway())?;
-        let (legs, order) = (Mutex::default(), RwLock::default());
-        let ways = Arc::new(Ways { config, filter, table, egress, pool, legs, order });
+        raise_gateway(ways.filter.group, ways.pool.gateway())?;
+        Self::watch_over(ways, is_new)
+    }
+
+    /// Looks after the sandboxes that have an interface of an earlier daemon, and changes nothing else of the host; `None` where
+    /// there are none. Blocks.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nobody guards the rules of these sandboxes.
+    pub fn keep(config: NetworkConfig) -> Result<Option<Self>, BridgeError> {
+        if link::of_group(group(&config.name))?.is_empty() {
+            return Ok(None);
+        }
+        let (ways, is_new) = Ways::open(config)?;
+        Self::watch_over(ways, is_new).map(Some)
+    }
+
+    fn watch_over(ways: Ways, is_new: bool) -> Result<Self, BridgeError> {
+        let ways = Arc::new(ways);
         ways.close_near()?;
         ways.find_again(is_new)?;
         let reaper = Reaper::start(Arc::clone(&ways)).map_err(BridgeError::Thread)?;
         let watch = Watch::start(Arc::clone(&ways))?;
         Ok(Self { ways, reaper, _watch: watch })
+    }
+
+    /// Takes the interfaces of all sandboxes of the daemon with this name away. Blocks.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn cut_all(name: &str) -> Result<(), NetlinkError> {
+        link::of_group(group(name))?.iter().try_for_each(|link| remove_link(&link.name))
     }
 
     /// Takes away the rules and the gateway of the daemon with this name, unless there is an interface of a sandbox. Blocks.
@@ -127,10 +147,7 @@ impl Bridge {
             return Ok(());
         }
         Table::remove_whole(&table_name(name))?;
-        match transact(Protocol::Route, &[link::delete(&anchor_name(group))]) {
-            Err(NetlinkError { errno: Errno::ENODEV, .. }) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(remove_link(&anchor_name(group))?)
     }
 
     /// Gives the namespace its interface. The rules are in force before it can send anything.
@@ -258,6 +275,16 @@ impl Bridge {
 }
 
 impl Ways {
+    /// Puts the rules in place; true if they were not.
+    fn open(config: NetworkConfig) -> Result<(Self, bool), CannotFilter> {
+        let filter = config.sandboxes(group(&config.name));
+        let (table, is_new) = Table::open(&table_name(&config.name), &filter)?;
+        let egress = Arc::new(Egress::new(table.clone(), &config.open));
+        let pool = AddressPool::new(config.pool_v4, config.pool_v6);
+        let (legs, order) = (Mutex::default(), RwLock::default());
+        Ok((Self { config, filter, table, egress, pool, legs, order }, is_new))
+    }
+
     fn legs(&self) -> MutexGuard<'_, HashMap<SandboxId, Leg>> {
         self.legs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -302,10 +329,8 @@ impl Ways {
     }
 
     fn disconnect(&self, id: &SandboxId) {
-        match transact(Protocol::Route, &[link::delete(&link_name(id))]) {
-            // It went with its namespace.
-            Err(NetlinkError { errno: Errno::ENODEV, .. }) | Ok(()) => {}
-            Err(error) => tracing::error!(%error, sandbox.id = %id, "an interface could not be removed"),
+        if let Err(error) = remove_link(&link_name(id)) {
+            tracing::error!(%error, sandbox.id = %id, "an interface could not be removed");
         }
     }
 
@@ -328,7 +353,14 @@ impl Ways {
         for link in link::of_group(self.filter.group)? {
             match self.read(&link) {
                 Some((id, leg)) => drop(legs.insert(id, leg)),
-                None => transact(Protocol::Route, &[link::delete(&link.name)])?,
+                None => {
+                    tracing::warn!(
+                        link = link.name,
+                        alias = link.alias,
+                        "removed an interface that is no sandbox's here"
+                    );
+                    remove_link(&link.name)?;
+                }
             }
         }
         let members: Vec<Member> = legs.values().map(|leg| self.member(leg)).collect();
@@ -426,6 +458,14 @@ fn group(daemon: &str) -> u32 {
 
 fn anchor_name(group: u32) -> String {
     format!("{PREFIX}-{group:x}")
+}
+
+/// None need be there: a sandbox's goes with its namespace.
+fn remove_link(name: &str) -> Result<(), NetlinkError> {
+    match transact(Protocol::Route, &[link::delete(name)]) {
+        Err(NetlinkError { errno: Errno::ENODEV, .. }) => Ok(()),
+        done => done,
+    }
 }
 
 /// The gateway's addresses are the host's, on a link that leads nowhere.

@@ -13,8 +13,8 @@ const POOL_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfdb1, 0x7000, 0x211
 /// What sandboxes are to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// Loopback alone.
-    Loopback,
+    /// Loopback alone; the rest is about sandboxes that have a network of an earlier daemon.
+    Loopback(NetworkConfig),
     /// A network, or there is no daemon.
     Bridge(NetworkConfig),
     /// A network where this host can have it as it is, and loopback alone where not.
@@ -26,7 +26,7 @@ impl Wanted {
     #[must_use]
     pub fn bounds(&self) -> NetworkBounds {
         match self {
-            Self::Loopback => NetworkBounds::default(),
+            Self::Loopback(_) => NetworkBounds::default(),
             Self::Bridge(config) | Self::Auto(config) => {
                 NetworkBounds { connections: config.connections, bandwidth: config.bandwidth }
             }

@@ -42,7 +42,7 @@ mod together;
 mod watch;
 
 pub use address::Addresses;
-pub use auto::{decide, withdraw};
+pub use auto::{decide, keep, withdraw};
 pub use bridge::{Bridge, BridgeError};
 pub use config::{NetworkConfig, Wanted, parse_pool};
 pub use resolver::{Resolver, ResolverError};

@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Namespace, World, until, world};
-use crate::network::{addresses, check};
+use crate::network::{addresses, check, reach};
 
 /// Nothing is said of the mode.
 const UNSAID: &str = "[network]\nresolvers = [\"203.0.113.1\"]\n";
@@ -174,6 +174,21 @@ fn a_sandbox_keeps_its_network_while_a_daemon_has_none() {
     let refused = daemon.client.patch(&path, &json!([{"action": "allow", "target": "8.8.8.8"}]));
     let refused = refused.expect_error(409, "SANDBOX::NO_NETWORK");
     assert!(refused.text().contains("chain FORWARD of table ip filter"), "{refused}");
+    // Whoever takes its rules away leaves no way open, and they are back soon.
+    assert_eq!(addresses(&daemon, &daemon.sandbox(&kept)).len(), 2);
+    world.host.command("nft", &["flush ruleset"]);
+    until("the rules are back", || {
+        let tables = world.host.command("nft", &["list", "tables"]);
+        if tables.contains("table inet bivouac") { Ok(()) } else { Err(tables) }
+    });
+    for (id, open) in [(&kept, true), (&policed, false)] {
+        until("each reaches what it may", || {
+            let told = reach(&daemon.sandbox(id), &[("tcp", "8.8.8.8".into()), ("tcp", "93.184.216.34".into())]);
+            let answered = [told[0].starts_with("answered"), told[1].starts_with("answered")];
+            if answered == [open, true] { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+        check(&daemon.sandbox(id), &["10.0.0.5", "fd12::5", "203.0.113.10"], false);
+    }
     let link = format!("bvk{}", &policed.replace('-', "")[..12]);
     assert!(world.host.ip("-o link show").contains(&link));
     daemon.sandbox(&policed).delete();
@@ -182,7 +197,6 @@ fn a_sandbox_keeps_its_network_while_a_daemon_has_none() {
         if links.contains(&link) { Err(links) } else { Ok(()) }
     });
     daemon.stop();
-    rules(&world.host, &["delete table ip filter"]);
     daemon.launch();
     assert_eq!(mode(&daemon), "bridge", "{}", decision(&daemon));
     check(&daemon.sandbox(&kept), &world::PUBLIC, true);

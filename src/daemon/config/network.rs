@@ -58,7 +58,7 @@ pub fn read(from: &mut Reader, name: &str) -> Wanted {
         name: usual.name,
     };
     match mode {
-        Mode::None => Wanted::Loopback,
+        Mode::None => Wanted::Loopback(config),
         Mode::Bridge => Wanted::Bridge(config),
         Mode::Auto => Wanted::Auto(config),
     }

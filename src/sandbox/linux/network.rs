@@ -15,6 +15,7 @@ use crate::sandbox::host::HostError;
 /// The network of this host's sandboxes.
 #[derive(Debug)]
 pub struct Network {
+    /// Also where new sandboxes have no network, and some of an earlier daemon have one.
     bridge: Option<Bridge>,
     /// Held while sandboxes may ask.
     _resolver: Option<Resolver>,
@@ -28,7 +29,7 @@ impl Network {
     /// When the operator wants a network and this host cannot have it.
     pub fn open(wanted: Wanted, allows_host: bool) -> Result<Self, LinuxError> {
         let mut network = match wanted {
-            Wanted::Loopback => Self::loopback(NetworkOffer::default().why),
+            Wanted::Loopback(config) => Self::loopback(config, NetworkOffer::default().why),
             Wanted::Bridge(config) => {
                 Self::bridge(config, "network.mode of its configuration is \"bridge\"".to_owned())?
             }
@@ -40,8 +41,8 @@ impl Network {
         Ok(network)
     }
 
-    fn loopback(why: String) -> Self {
-        Self { bridge: None, _resolver: None, offer: NetworkOffer { why, ..NetworkOffer::default() } }
+    fn loopback(config: NetworkConfig, why: String) -> Self {
+        Self { bridge: network::keep(config), _resolver: None, offer: NetworkOffer { why, ..NetworkOffer::default() } }
     }
 
     fn bridge(config: NetworkConfig, why: String) -> Result<Self, LinuxError> {
@@ -56,16 +57,16 @@ impl Network {
     /// A network where the host can have it as it is.
     fn as_it_is(config: NetworkConfig) -> Self {
         const AUTO: &str = "network.mode of its configuration is \"auto\"";
-        let told = |why: String| Self::loopback(format!("{AUTO}, and {why}"));
-        let (config, without) = match network::decide(config) {
+        let told = |config, why: String| Self::loopback(config, format!("{AUTO}, and {why}"));
+        let (config, without) = match network::decide(config.clone()) {
             Ok(decided) => decided,
-            Err(why) => return told(why),
+            Err(why) => return told(config, why),
         };
         let without = without.map_or_else(String::new, |without| format!(", {without}"));
         let why = format!("{AUTO}, and this host has what it takes{without}");
         Self::bridge(config.clone(), why).unwrap_or_else(|error| {
             network::withdraw(&config);
-            told(format!("this host failed to {}", with_causes(&error)))
+            told(config, format!("this host failed to {}", with_causes(&error)))
         })
     }
 
@@ -126,7 +127,7 @@ impl Network {
                 message: "give the sandbox the host's network: this daemon does not (network.allow_host = false)"
                     .to_owned(),
             }),
-            (NetworkMode::Bridge, None) => Err(HostError {
+            (NetworkMode::Bridge, _) if !self.offer.has_bridge() => Err(HostError {
                 reason: Reason::StartFailed,
                 message: format!("give the sandbox a network: this daemon has none ({})", self.offer.why),
             }),
@@ -174,7 +175,8 @@ impl Network {
 
 impl Wire for Network {
     fn attach(&self, id: &SandboxId, namespace: BorrowedFd<'_>) -> Result<(), String> {
-        let attached = self.bridge.as_ref().map_or(Ok(()), |bridge| bridge.attach(id, namespace).map(drop));
+        let bridge = self.bridge.as_ref().filter(|_| self.offer.has_bridge());
+        let attached = bridge.map_or(Ok(()), |bridge| bridge.attach(id, namespace).map(drop));
         attached.map_err(|error| with_causes(&error))
     }
 
