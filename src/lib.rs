@@ -61,10 +61,11 @@
 //! # Network
 //!
 //! A sandbox has loopback alone, or a pair of interfaces that leads to the host and nowhere else, made with its prepared place
-//! ([`network`]). Where the operator does not say which, the daemon looks what the host can do as it is. The network of
-//! the host itself is given to who asks, where the operator allows it, by a place made anew for that sandbox. What may pass is decided by one table of the packet filter, whose rules do not grow with sandboxes, and
-//! which stays when the daemon ends. What a single sandbox may reach of that, by name and by address, is its policy
-//! ([`model::NetworkPolicy`]): the daemon's resolver answers by it, and lets packets through to the answers before they are told.
+//! ([`network`]). Where the operator does not say which, the daemon looks what the host can do as it is. The network of the host
+//! itself is given to who asks, where the operator allows it, by a place made anew for that sandbox. What may pass is decided by
+//! one table of the packet filter, whose rules do not grow with sandboxes, and which stays when the daemon ends. What a single
+//! sandbox may reach of that, by name and by address, is its policy ([`model::NetworkPolicy`]): the daemon's resolver answers by
+//! it, and lets packets through to the answers before they are told.
 //!
 //! # State
 //!

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::config::InvalidConfig;
 use super::listen::ListenError;
-use crate::model::with_causes;
+use crate::model::{SandboxId, with_causes};
 
 /// Each text completes "failed to ...".
 #[derive(Debug, Error)]
@@ -25,6 +25,11 @@ pub enum StartFailure {
     Part { what: &'static str, source: Box<dyn Error + Send + Sync> },
     #[error("make this host run sandboxes (`bivouac doctor` explains)")]
     Unfit { source: Box<dyn Error + Send + Sync> },
+    #[error(
+        "open its doors beside sandbox {id} (and {others} more), which have the host's network: {why}; or start it so, and delete \
+         them first"
+    )]
+    OnHost { id: SandboxId, others: usize, why: &'static str },
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
@@ -34,7 +39,7 @@ impl StartFailure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::OnHost { .. } => 2,
             Self::Unfit { .. } => 69,
             Self::Taken { .. } => 75,
             Self::File { .. } | Self::Process { .. } | Self::Part { .. } | Self::Listen(_) => 1,

@@ -9,6 +9,7 @@ mod keep;
 mod listen;
 mod lock;
 mod logging;
+mod on_host;
 mod parts;
 mod patience;
 mod process;

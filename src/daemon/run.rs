@@ -18,7 +18,7 @@ use super::lock::DirLock;
 use super::parts::{self, Parts};
 use super::serve::{Door, serve};
 use super::stop::Stop;
-use super::{Config, StartFailure, logging, process};
+use super::{Config, StartFailure, logging, on_host, process};
 use crate::api::access::{Access, Secret};
 use crate::api::{self, ApiState, Auth};
 use crate::console::Address;
@@ -81,6 +81,7 @@ async fn serve_until(
     let started = Sandboxes::start(host, store, lifecycle).await;
     let (sandboxes, report) = started.map_err(parts::part("take the recorded sandboxes over"))?;
     tell(&report);
+    on_host::check(config, &sandboxes)?;
     let doors = open_doors(config, parts, sandboxes.clone()).await?;
     let (end, ended) = watch::channel(false);
     let serving: JoinSet<()> = doors.into_iter().map(|door| serve(door, ended.clone())).collect();

@@ -14,7 +14,7 @@ use super::machine::State;
 use super::snapshot::{Sandbox, Snapshot};
 use super::usage::Meters;
 use super::{Denial, Fetch, Host, LifecycleConfig, Presence, birth};
-use crate::model::{History, Phase, PolicyChange, Reason, SandboxId, SandboxSpec};
+use crate::model::{History, NetworkMode, Phase, PolicyChange, Reason, SandboxId, SandboxSpec};
 use crate::store::Store;
 
 /// The sandboxes. A clone is another handle on the same ones; when the last is gone, drivers leave their sandboxes
@@ -109,6 +109,15 @@ impl Sandboxes {
         let seen = self.inner.entry(id)?.seen.borrow().clone();
         let (spec, proof) = (&seen.sandbox.spec, seen.proof.as_deref());
         Some(self.inner.shared.host.describe(id, seen.base, spec, proof))
+    }
+
+    /// Those that have not ended and have the network of the host.
+    #[must_use]
+    pub fn on_host_network(&self) -> Vec<SandboxId> {
+        let ended = |phase| matches!(phase, Phase::Terminated | Phase::Failed);
+        let all = self.inner.snapshots().into_iter().map(|seen| seen.sandbox.clone());
+        let on_host = all.filter(|one| one.spec.network == Some(NetworkMode::Host) && !ended(one.status.phase));
+        on_host.map(|one| one.id).collect()
     }
 
     /// One page (from 1) of the sandboxes that the filter shows, youngest first.

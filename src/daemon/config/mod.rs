@@ -146,14 +146,16 @@ impl Config {
         let cgroup_parent = from.parsed("runtime.cgroup_parent", cgroup_name);
         let cgroup_parent = cgroup_parent.unwrap_or_else(|| own_cgroup(&state_dir));
         let network = network::read(from, &cgroup_parent);
-        let allow_host_network = network::allow_host(from, keys.is_empty() && listen.iter().any(is_tcp));
+        let open_ports = from.switch("proxy.open_ports").unwrap_or(false);
+        let too_open = network::too_open(listen.iter().any(is_tcp), !keys.is_empty(), open_ports);
+        let allow_host_network = network::allow_host(from, too_open);
         Self {
             // Keys without a TCP listener can only be meant for the socket.
             socket_requires_key: from.switch("server.socket_requires_key").unwrap_or(!listen.iter().any(is_tcp)),
             max_connections: count(from, "server.max_connections", 1024),
             public_host: from.parsed("server.public_host", str::parse::<PublicHost>),
             names: from.each("server.names", host_name).unwrap_or_default(),
-            open_ports: from.switch("proxy.open_ports").unwrap_or(false),
+            open_ports,
             proxy_timeout: proxy_timeout(from),
             proxy_authorization: from.switch("proxy.pass_authorization").unwrap_or(false),
             sandbox_metrics: from.switch("server.sandbox_metrics").unwrap_or(true),
@@ -179,6 +181,12 @@ impl Config {
             state_dir,
             run_dir,
         }
+    }
+
+    /// Why no sandbox may have the host's network beside these doors.
+    #[must_use]
+    pub fn too_open_for_host_network(&self) -> Option<&'static str> {
+        network::too_open(self.listen.iter().any(is_tcp), !self.keys.is_empty(), self.open_ports)
     }
 }
 

@@ -64,16 +64,28 @@ pub fn read(from: &mut Reader, name: &str) -> Wanted {
     }
 }
 
-/// `is_open`: whoever reaches a port of this host is served without a key.
-pub fn allow_host(from: &mut Reader, is_open: bool) -> bool {
+/// `too_open` is what [`too_open`] says.
+pub fn allow_host(from: &mut Reader, too_open: Option<&str>) -> bool {
     let allowed = from.switch("network.allow_host").unwrap_or(false);
-    if allowed && is_open {
-        from.problem(
-            "network.allow_host: a sandbox with the host's network reaches what listens on TCP, and there no key is asked for: it \
-             would be master of this host; set an API key, or listen on the socket alone",
-        );
+    if let Some(why) = too_open.filter(|_| allowed) {
+        from.problem(format!("network.allow_host: {why}"));
     }
     allowed
+}
+
+/// Why no sandbox with the host's network may be beside these doors, and what to do about it.
+pub fn too_open(on_tcp: bool, has_keys: bool, open_ports: bool) -> Option<&'static str> {
+    match (on_tcp, has_keys, open_ports) {
+        (true, false, _) => Some(
+            "a sandbox with the host's network reaches what listens on TCP, and there no key is asked for: it would be master of \
+             this host; set an API key, or listen on the socket alone",
+        ),
+        (true, true, true) => Some(
+            "a sandbox with the host's network reaches what listens on TCP, and there the ports of all other sandboxes are open \
+             (proxy.open_ports): set that to false, or listen on the socket alone",
+        ),
+        _ => None,
+    }
 }
 
 /// 0 is no bound at all.

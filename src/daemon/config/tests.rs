@@ -221,6 +221,13 @@ fn the_network_is_as_the_operator_decides() {
     let problems = allowed("allow_host = true", &open).expect_err("open to it");
     assert!(problems[0].starts_with("network.allow_host: ") && problems[0].contains("set an API key"), "{problems:?}");
     assert_eq!(allowed("allow_host = true", &[open[0], ("BIVOUAC_API_KEY", "sesame-sesame-sesame")]), Ok(true));
+    let keyed = [open[0], ("BIVOUAC_API_KEY", "sesame-sesame-sesame"), ("BIVOUAC_PROXY_OPEN_PORTS", "true")];
+    let problems = allowed("allow_host = true", &keyed).expect_err("open to it");
+    assert!(
+        problems[0].starts_with("network.allow_host: ") && problems[0].contains("proxy.open_ports"),
+        "{problems:?}"
+    );
+    assert_eq!(allowed("allow_host = true", &keyed[1..]), Ok(true), "on the socket alone");
     let problems = network("mode = 'wifi'").expect_err("invalid");
     assert!(problems[0].ends_with("it must be auto, bridge or none"), "{problems:?}");
 }

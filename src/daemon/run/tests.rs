@@ -47,9 +47,12 @@ fn config(dir: &Path, variables: &[(&str, &str)]) -> Config {
 impl Daemon {
     /// Starts it; whoever connects before its door is open is not refused but tries again.
     async fn start(config: Config, host: FakeHost) -> Self {
+        Self::start_offering(config, host, NetworkOffer::default()).await
+    }
+
+    async fn start_offering(config: Config, host: FakeHost, network: NetworkOffer) -> Self {
         let (images, store) = parts::stores(&config).expect("opened");
-        let parts =
-            Parts { puller: puller(&images), images, store, host: Arc::new(host), network: NetworkOffer::default() };
+        let parts = Parts { puller: puller(&images), images, store, host: Arc::new(host), network };
         let (stop, stopped) = oneshot::channel();
         let again = config.clone();
         let run = tokio::spawn(async move {
@@ -145,6 +148,44 @@ async fn an_address_that_is_taken_stops_the_start() {
     let refused = serve_until(&first.config, &parts, std::future::pending()).await.expect_err("taken");
     assert!(refused.story().contains("something else answers there"), "{}", refused.story());
     first.stop().await;
+}
+
+#[tokio::test]
+async fn no_door_opens_without_a_key_beside_a_sandbox_on_the_hosts_network() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (host, allowing) = (FakeHost::new(), NetworkOffer { allows_host: true, ..NetworkOffer::default() });
+    let daemon = Daemon::start_offering(config(dir.path(), &[]), host.restarted(), allowing).await;
+    let mut body = json!({"image": {"uri": "base"}, "entrypoint": ["sh"], "resourceLimits": {}});
+    body["extensions"] = json!({"bivouac.network": "host"});
+    let client = daemon.client(None);
+    let call = Call::new(Method::POST, "/v1/sandboxes", "create").with(body);
+    let made: Value = client.json(call).await.expect("created");
+    let id = made["id"].as_str().expect("an id").to_owned();
+    daemon.stop().await;
+    let on_tcp = ("BIVOUAC_LISTEN", "tcp:127.0.0.1:0");
+    let key = ("BIVOUAC_API_KEY", "sesame-sesame-sesame");
+    for (variables, told) in [
+        (vec![on_tcp, ("BIVOUAC_INSECURE_NO_AUTH", "true")], "set an API key"),
+        (vec![on_tcp, key, ("BIVOUAC_PROXY_OPEN_PORTS", "true")], "proxy.open_ports"),
+    ] {
+        let config = config(dir.path(), &variables);
+        let (images, store) = parts::stores(&config).expect("opened");
+        let (host, network) = (Arc::new(host.restarted()), NetworkOffer::default());
+        let parts = Parts { puller: puller(&images), images, store, host, network };
+        let start = serve_until(&config, &parts, async { "the test" });
+        let failure = start.await.expect_err("open to it");
+        assert!(failure.story().contains(&id) && failure.story().contains(told), "{}", failure.story());
+        assert_eq!(failure.exit_code(), 2);
+    }
+    // Where keys are asked for it is taken over, and once it is gone every door may be open.
+    let daemon = Daemon::start(config(dir.path(), &[]), host.restarted()).await;
+    daemon.client(None).done(self::call(Method::DELETE, &format!("/v1/sandboxes/{id}"))).await.expect("deleted");
+    daemon.stop().await;
+    let config = config(dir.path(), &[on_tcp, ("BIVOUAC_INSECURE_NO_AUTH", "true")]);
+    let (images, store) = parts::stores(&config).expect("opened");
+    let (host, network) = (Arc::new(host.restarted()), NetworkOffer::default());
+    let parts = Parts { puller: puller(&images), images, store, host, network };
+    serve_until(&config, &parts, async { "the test" }).await.expect("open to nobody");
 }
 
 /// A root tar with one file, and `create` arguments for it.
