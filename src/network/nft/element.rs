@@ -21,6 +21,8 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
     pub key: Vec<u8>,
+    /// What a map has for the key; empty in a set.
+    pub value: Vec<u8>,
     /// The first key behind a range.
     pub ends: bool,
     /// What its counter says, where it has one.
@@ -52,12 +54,19 @@ pub fn read(body: &[u8]) -> Vec<Element> {
 }
 
 fn read_one(element: &[u8]) -> Option<Element> {
-    let (_, key) = attributes(element).find(|(kind, _)| *kind == 1)?;
-    let (_, key) = attributes(key).find(|(kind, _)| *kind == 1)?;
+    let plain = |wanted| attributes(element).find(|(kind, _)| *kind == wanted).and_then(|(_, data)| bytes(data));
+    let key = plain(1)?;
+    let value = plain(2).unwrap_or_default();
     // `NFTA_SET_ELEM_FLAGS`, of which there is one.
     let ends = attributes(element).any(|(kind, flags)| kind == 3 && flags.last() == Some(&1));
     let attached = attributes(element).find(|(kind, _)| *kind == 7);
-    Some(Element { key: key.to_vec(), ends, counted: attached.and_then(|(_, one)| counter(one)).unwrap_or_default() })
+    let counted = attached.and_then(|(_, one)| counter(one)).unwrap_or_default();
+    Some(Element { key: key.to_vec(), value: value.to_vec(), ends, counted })
+}
+
+/// The bytes of a key or a value.
+fn bytes(data: &[u8]) -> Option<&[u8]> {
+    attributes(data).find(|(kind, _)| *kind == 1).map(|(_, bytes)| bytes)
 }
 
 /// The name of the set that a message of a dump is about.

@@ -214,7 +214,7 @@ impl Table {
         let mut messages = self.entries(NEWSETELEM, remove, Form::Bare);
         messages.extend(self.entries(DELSETELEM, remove, Form::Bare));
         messages.extend(self.entries(NEWSETELEM, add, Form::Whole));
-        messages.extend(self.elements(NEWSETELEM, members));
+        messages.extend(self.addition(members)?);
         transact(Protocol::Netfilter, &batch(messages))?;
         for asked in self.entries(GETSETELEM, add, Form::Asked) {
             self.expect(asked)?;
@@ -224,10 +224,8 @@ impl Table {
 
     /// Takes away what there is of a sandbox, in one step. None of it need be there.
     pub fn give_up(&self, member: &Member, entries: &[Entry]) -> Result<(), NetlinkError> {
-        let members = std::slice::from_ref(member);
-        let mut messages = self.elements(NEWSETELEM, members);
+        let mut messages = self.removal(std::slice::from_ref(member))?;
         messages.extend(self.entries(NEWSETELEM, entries, Form::Bare));
-        messages.extend(self.elements(DELSETELEM, members));
         messages.extend(self.entries(DELSETELEM, entries, Form::Bare));
         transact(Protocol::Netfilter, &batch(messages))
     }

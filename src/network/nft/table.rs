@@ -96,7 +96,7 @@ impl Table {
 
     /// Lets the packets of these sandboxes through, and reads back that it does.
     pub fn add(&self, members: &[Member]) -> Result<(), CannotFilter> {
-        transact(Protocol::Netfilter, &batch(self.elements(NEWSETELEM, members)))?;
+        transact(Protocol::Netfilter, &batch(self.addition(members)?))?;
         for member in members {
             self.check(member)?;
         }
@@ -105,10 +105,24 @@ impl Table {
 
     /// From now on whatever comes from them is dropped. Those that are not there are removed.
     pub fn remove(&self, members: &[Member]) -> Result<(), NetlinkError> {
-        // An element that is missing would fail the whole batch, so each is added first.
-        let mut messages = self.elements(NEWSETELEM, members);
-        messages.extend(self.elements(DELSETELEM, members));
-        transact(Protocol::Netfilter, &batch(messages))
+        transact(Protocol::Netfilter, &batch(self.removal(members)?))
+    }
+
+    /// The requests that let these through. What a map has for another network goes before: it would fail the whole batch.
+    pub(super) fn addition(&self, members: &[Member]) -> Result<Vec<Message>, NetlinkError> {
+        let mut all = self.leaving(members, |found, wanted| found != wanted)?;
+        all.extend(self.elements(NEWSETELEM, members));
+        all.extend(self.joining(members));
+        Ok(all)
+    }
+
+    /// The requests that take everything of these away. An element that is missing would fail the whole batch, so each is added
+    /// first; one of a map is looked for instead, as adding takes the value that is there.
+    pub(super) fn removal(&self, members: &[Member]) -> Result<Vec<Message>, NetlinkError> {
+        let mut all = self.elements(NEWSETELEM, members);
+        all.extend(self.elements(DELSETELEM, members));
+        all.extend(self.leaving(members, |_, _| true)?);
+        Ok(all)
     }
 
     /// Of each, whether its packets are let through from all of its addresses, and bounded and counted.
@@ -119,12 +133,12 @@ impl Table {
         let [v4, v6] = Family::BOTH;
         let sources = &keys(sources(v4))? | &keys(sources(v6))?;
         let by_link = [keys(REFUSED)?, keys(PACE)?, keys(CONNECTIONS)?];
-        let (networks, known_peers) = (keys(NETWORKS)?, &keys(peers(v4))? | &keys(peers(v6))?);
+        let (networks, known_peers) = (self.networks()?, &keys(peers(v4))? | &keys(peers(v6))?);
         let has = |member: &Member| {
             let link = member.link.to_ne_bytes();
             by_link.iter().all(|set| set.contains(&link[..]))
                 && member.addresses.iter().all(|address| sources.contains(&key(member.link, *address)))
-                && member.network.is_none_or(|_| networks.contains(&link[..]))
+                && member.network.is_none_or(|network| networks.get(&member.link) == Some(&network))
                 && Family::BOTH
                     .iter()
                     .all(|family| peer_keys(member, *family).iter().all(|key| known_peers.contains(key)))
@@ -138,7 +152,7 @@ impl Table {
         for set in all_sets() {
             self.remove_unless(set, |key| link_of(key).is_some_and(is_known))?;
         }
-        self.keep_only_peers(members)
+        self.keep_only_networks(members)
     }
 
     pub(super) fn remove_unless(&self, set: &str, stays: impl Fn(&[u8]) -> bool) -> Result<(), NetlinkError> {
@@ -253,7 +267,7 @@ impl Table {
         let mut all = self.element_messages(kind, REFUSED, &by_link);
         all.extend(self.element_messages(kind, PACE, &by_link));
         all.extend(self.bounds(kind, members));
-        all.extend(self.memberships(kind, kind == NEWSETELEM, members));
+        all.extend(self.addresses(kind, members));
         let reasons = members.iter().flat_map(|member| Refusal::ALL.map(|reason| refusal::key(member.link, reason)));
         all.extend(self.element_messages(kind, REASONS, &reasons.map(|key| (key, false)).collect::<Vec<_>>()));
         for family in Family::BOTH {
@@ -337,8 +351,7 @@ impl Table {
                 self.expect(asked)?;
             }
         }
-        let memberships = self.memberships(GETSETELEM, false, std::slice::from_ref(member));
-        memberships.into_iter().try_for_each(|asked| self.expect(asked))
+        self.asking_networks(member).into_iter().try_for_each(|asked| self.expect(asked))
     }
 
     /// Asks for elements that must be there.
@@ -352,7 +365,7 @@ impl Table {
 fn all_sets() -> impl Iterator<Item = &'static str> {
     let [v4, v6] = Family::BOTH;
     let members = [ruleset::sources(v4), ruleset::sources(v6), destinations(v4), destinations(v6)];
-    members.into_iter().chain([REFUSED, REASONS, PACE, CONNECTIONS, NETWORKS])
+    members.into_iter().chain([REFUSED, REASONS, PACE, CONNECTIONS])
 }
 
 /// What kind of key it is matters to those who print it: an interface, the number of a network with an address, or just bytes.

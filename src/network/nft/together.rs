@@ -6,13 +6,15 @@
 //! The number goes from the map to the set as the packet's mark, for the time of two rules. Without that, `nft` 1.0.6 (Debian 12)
 //! aborts where it should list the table.
 
-use super::element::{Member, key};
+use std::collections::{HashMap, HashSet};
+
+use super::element::{Member, key, link_of};
 use super::expression::{self as ex, Expression, FIRST, INVALID, Meta, SECOND, Side};
 use super::refusal::chain;
 use super::ruleset::{Set, destinations, of, rule};
-use super::table::Table;
+use super::table::{DELSETELEM, GETSETELEM, NEWSETELEM, Table, batch};
 use crate::model::Refusal;
-use crate::network::netlink::{Attributes, Message, NetlinkError};
+use crate::network::netlink::{Attributes, Message, NetlinkError, Protocol, transact};
 use crate::network::range::Family;
 
 /// The chain of packets within a network.
@@ -74,29 +76,64 @@ pub fn peer_keys(member: &Member, family: Family) -> Vec<Vec<u8>> {
 }
 
 impl Table {
-    /// The elements by which these are in their networks.
-    pub(super) fn memberships(&self, kind: u16, with_value: bool, members: &[Member]) -> Vec<Message> {
-        let bytes = |bytes: &[u8]| Attributes::new().bytes(1, bytes);
+    /// The elements by which the addresses of these are in their networks.
+    pub(super) fn addresses(&self, kind: u16, members: &[Member]) -> Vec<Message> {
+        let of = |family| {
+            let keys = members.iter().flat_map(|member| peer_keys(member, family)).map(|key| (key, false));
+            self.element_messages(kind, peers(family), &keys.collect::<Vec<_>>())
+        };
+        Family::BOTH.into_iter().flat_map(of).collect()
+    }
+
+    /// The elements by which their interfaces are.
+    pub(super) fn joining(&self, members: &[Member]) -> Vec<Message> {
+        let bytes = |number: u32| Attributes::new().bytes(1, &number.to_ne_bytes());
         let of_networks = members.iter().filter_map(|member| Some((member.link, member.network?)));
-        let elements: Vec<Attributes> = of_networks
-            .map(|(link, network)| {
-                let element = Attributes::new().nest(1, &bytes(&link.to_ne_bytes()));
-                if with_value { element.nest(2, &bytes(&network.to_ne_bytes())) } else { element }
-            })
-            .collect();
-        let mut all = self.element_lists(kind, NETWORKS, &elements);
-        for family in Family::BOTH {
-            let keys = members.iter().flat_map(|member| peer_keys(member, family));
-            all.extend(self.element_messages(kind, peers(family), &keys.map(|key| (key, false)).collect::<Vec<_>>()));
+        let pair = |(link, network)| Attributes::new().nest(1, &bytes(link)).nest(2, &bytes(network));
+        self.element_lists(NEWSETELEM, NETWORKS, &of_networks.map(pair).collect::<Vec<_>>())
+    }
+
+    /// Takes away what there is of their interfaces, where `goes` says so of the number that is there and the one that should be.
+    pub(super) fn leaving(
+        &self,
+        members: &[Member],
+        goes: impl Fn(u32, u32) -> bool,
+    ) -> Result<Vec<Message>, NetlinkError> {
+        if members.iter().all(|member| member.network.is_none()) {
+            return Ok(Vec::new());
+        }
+        let found = self.networks()?;
+        let gone = |member: &&Member| {
+            found.get(&member.link).zip(member.network).is_some_and(|(found, wanted)| goes(*found, wanted))
+        };
+        let keys = members.iter().filter(gone).map(|member| (member.link.to_ne_bytes().to_vec(), false));
+        Ok(self.element_messages(DELSETELEM, NETWORKS, &keys.collect::<Vec<_>>()))
+    }
+
+    pub(super) fn asking_networks(&self, member: &Member) -> Vec<Message> {
+        let mut all = self.addresses(GETSETELEM, std::slice::from_ref(member));
+        if member.network.is_some() {
+            all.extend(self.asking(NETWORKS, &[member.link.to_ne_bytes().to_vec()]));
         }
         all
     }
 
-    /// Removes the addresses of all others.
-    pub(super) fn keep_only_peers(&self, members: &[Member]) -> Result<(), NetlinkError> {
+    /// Every interface that is in a network, with its number.
+    pub(super) fn networks(&self) -> Result<HashMap<u32, u32>, NetlinkError> {
+        let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+        let all = self.list(NETWORKS)?;
+        Ok(all.iter().filter_map(|element| Some((link_of(&element.key)?, number(&element.value)?))).collect())
+    }
+
+    /// Removes the interfaces and addresses of all others, and what is in another network than it should be.
+    pub(super) fn keep_only_networks(&self, members: &[Member]) -> Result<(), NetlinkError> {
+        let wanted: HashMap<u32, u32> = members.iter().filter_map(|one| Some((one.link, one.network?))).collect();
+        let stale = self.networks()?.into_iter().filter(|(link, network)| wanted.get(link) != Some(network));
+        let stale: Vec<_> = stale.map(|(link, _)| (link.to_ne_bytes().to_vec(), false)).collect();
+        transact(Protocol::Netfilter, &batch(self.element_messages(DELSETELEM, NETWORKS, &stale)))?;
         for family in Family::BOTH {
-            let kept: Vec<Vec<u8>> = members.iter().flat_map(|member| peer_keys(member, family)).collect();
-            self.remove_unless(peers(family), |key| kept.iter().any(|kept| kept == key))?;
+            let kept: HashSet<Vec<u8>> = members.iter().flat_map(|member| peer_keys(member, family)).collect();
+            self.remove_unless(peers(family), |key| kept.contains(key))?;
         }
         Ok(())
     }
@@ -150,6 +187,35 @@ mod tests {
             table.add(std::slice::from_ref(&joined)).expect("added");
             table.keep_only(std::slice::from_ref(&joined)).expect("kept");
             assert_eq!((counts(), table.have(&[joined, two]).expect("asked")), ([1; 3], vec![true, false]));
+        });
+    }
+
+    #[test]
+    fn a_number_that_somebody_changed_is_set_right() {
+        with_table(|table, _| {
+            let (one, alone) = (member(2, Some(7)), member(3, None));
+            let both = [one.clone(), alone.clone()];
+            let change = || {
+                let change = |members: &[Member]| {
+                    let mut messages = table.leaving(std::slice::from_ref(&one), |_, _| true).expect("asked");
+                    messages.extend(table.joining(members));
+                    transact(Protocol::Netfilter, &batch(messages)).expect("changed");
+                };
+                change(&[Member { network: Some(8), ..one.clone() }, Member { network: Some(8), ..alone.clone() }]);
+                assert_eq!(table.have(&both).expect("asked"), [false, true]);
+            };
+            table.add(&both).expect("added");
+            change();
+            table.keep_only(&both).expect("kept");
+            assert_eq!(table.networks().expect("listed"), HashMap::new());
+            table.add(&both).expect("added");
+            change();
+            table.add(std::slice::from_ref(&one)).expect("added over it");
+            assert_eq!(table.have(&both).expect("asked"), [true; 2]);
+            table.keep_only(&both).expect("kept");
+            change();
+            table.remove(std::slice::from_ref(&one)).expect("removed");
+            assert_eq!(table.networks().expect("listed"), HashMap::from([(3, 8)]));
         });
     }
 }
