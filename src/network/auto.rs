@@ -75,7 +75,7 @@ fn hindrances(config: &NetworkConfig, facts: &Facts) -> Vec<String> {
         })),
         Err(error) => all.push(format!("the host's own rules cannot be looked at ({error})")),
     }
-    all.extend(facts.overlap.clone());
+    all.extend(facts.taken_v4.clone());
     all
 }
 
@@ -84,6 +84,12 @@ fn no_v6(facts: &Facts) -> Option<String> {
         Some(true) => {}
         Some(false) => return Some(format!("its packets are not passed on here ({} is 0)", forwarding::V6)),
         None => return Some("this host has none".to_owned()),
+    }
+    if facts.has_old_filter_v6 {
+        return Some("the host has rules of the old ip6tables, which cannot be looked at".to_owned());
+    }
+    if let Some(taken) = &facts.taken_v6 {
+        return Some(taken.clone());
     }
     let closed = facts.closed.as_ref().ok()?.iter().find(|chain| chain.concerns(Family::V6));
     closed.map(|chain| format!("{} drops what is passed on", chain.name))
@@ -103,7 +109,9 @@ mod tests {
             forwarding_v6: Some(true),
             closed: Ok(vec![]),
             has_old_filter: false,
-            overlap: None,
+            has_old_filter_v6: false,
+            taken_v4: None,
+            taken_v6: None,
         }
     }
 
@@ -134,7 +142,7 @@ mod tests {
             assert!(no(facts).contains("EOPNOTSUPP"));
         }
         assert!(no(Facts { has_old_filter: true, ..able() }).contains("old iptables"));
-        assert_eq!(no(Facts { overlap: Some("it is taken".into()), ..able() }), "it is taken");
+        assert_eq!(no(Facts { taken_v4: Some("it is taken".into()), ..able() }), "it is taken");
         let both = no(Facts { forwarding_v4: None, rules: Err("x".into()), ..able() });
         assert_eq!(both, "this host has no IPv4; the packet filter cannot be used (x)");
     }
@@ -145,6 +153,8 @@ mod tests {
         for (facts, why) in [
             (Facts { forwarding_v6: Some(false), ..able() }, "its packets are not passed on here"),
             (Facts { forwarding_v6: None, ..able() }, "this host has none"),
+            (Facts { has_old_filter_v6: true, ..able() }, "the host has rules of the old ip6tables"),
+            (Facts { taken_v6: Some("it is taken".into()), ..able() }, "it is taken"),
             (Facts { closed, ..able() }, "chain FORWARD of table ip6 filter drops"),
         ] {
             let (config, without) = judged(&facts).expect("able");

@@ -1,14 +1,12 @@
 //! Every sandbox's way out: made, found again by a later daemon, and taken away.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::address::{AddressPool, Addresses, Place};
@@ -16,18 +14,17 @@ use super::config::NetworkConfig;
 use super::egress::Egress;
 use super::forwarding::{self, ForwardingError};
 use super::link::{self, Link};
+use super::names::{anchor_name, group, link_name, table_name};
 use super::netlink::{NetlinkError, Protocol, transact, within};
 use super::nft::{CannotFilter, Member, Sandboxes, Table};
-use super::range;
+use super::overlap::Overlap;
 use super::reaper::Reaper;
 use super::watch::Watch;
-use super::{alias, near, queue};
+use super::{alias, near, overlap, queue};
 use crate::model::{NetworkPolicy, NetworkTerms, NetworkUsage, SandboxId};
 
 /// The end inside a sandbox.
 pub(super) const INSIDE: &str = "eth0";
-/// What the names of our links begin with.
-const PREFIX: &str = "bvk";
 
 #[derive(Debug, Error)]
 pub enum BridgeError {
@@ -37,8 +34,8 @@ pub enum BridgeError {
     Filter(#[from] CannotFilter),
     #[error(transparent)]
     Forwarding(#[from] ForwardingError),
-    #[error("use the addresses of {pool}: this host has a route to {route}; set network.pool_v4 or network.pool_v6")]
-    Overlap { pool: String, route: String },
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
     #[error("give the sandbox an address: all of {0} are in use; delete sandboxes that are no longer needed")]
     NoAddress(String),
     #[error("limit what the sandbox sends to {wanted} bytes a second: the kernel keeps {found:?}")]
@@ -97,7 +94,8 @@ impl Bridge {
             tracing::warn!("this host has no IPv6; sandboxes have none either");
             config.pool_v6 = None;
         }
-        check_overlap(&config)?;
+        overlap::check(config.pool_v4.into())?;
+        config.pool_v6.map_or(Ok(()), |pool| overlap::check(pool.into()))?;
         // The rules stand before anything can be passed on.
         let (ways, is_new) = Ways::open(config)?;
         for path in forwarding::ensure(ways.config.pool_v6.is_some(), ways.config.enable_forwarding)? {
@@ -440,26 +438,6 @@ fn index(name: &str) -> Result<u32, NetlinkError> {
     if_nametoindex(name).map_err(|errno| NetlinkError { what: format!("if_nametoindex({name})"), errno })
 }
 
-/// The host's end of a sandbox's pair; at most 15 bytes, as `IFNAMSIZ` allows.
-fn link_name(id: &SandboxId) -> String {
-    format!("{PREFIX}{}", id.short())
-}
-
-/// nftables has no hyphens in names.
-fn table_name(daemon: &str) -> String {
-    daemon.replace('-', "_")
-}
-
-/// A number for the links of this daemon that hardly anybody else uses.
-fn group(daemon: &str) -> u32 {
-    let digest = Sha256::digest(daemon.as_bytes());
-    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) & 0x3fff_ffff | 0x4000_0000
-}
-
-fn anchor_name(group: u32) -> String {
-    format!("{PREFIX}-{group:x}")
-}
-
 /// None need be there: a sandbox's goes with its namespace.
 fn remove_link(name: &str) -> Result<(), NetlinkError> {
     match transact(Protocol::Route, &[link::delete(name)]) {
@@ -478,43 +456,4 @@ fn raise_gateway(group: u32, gateway: Addresses) -> Result<(), NetlinkError> {
     let anchor = index(&name)?;
     let addresses: Vec<_> = gateway.each().map(|address| link::add_address(anchor, address)).collect();
     transact(Protocol::Route, &addresses)
-}
-
-/// Another network of the host with the same addresses would be cut off by ours.
-pub(super) fn check_overlap(config: &NetworkConfig) -> Result<(), BridgeError> {
-    let pools = [Some(config.pool_v4.into()), config.pool_v6.map(Into::into)];
-    for pool in pools.into_iter().flatten() {
-        let pool: ipnet::IpNet = pool;
-        let family = if pool.addr().is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        // A single address of the pool is the gateway's, or a sandbox's.
-        let nets = link::routes(family)?
-            .into_iter()
-            .filter(|(address, length)| *length > 0 && *length < pool.max_prefix_len() && !is_multicast(*address));
-        let nets = nets.filter_map(|(address, length)| ipnet::IpNet::new(address, length).ok());
-        for net in nets {
-            let (ours, theirs) = (range::of_net(&pool), range::of_net(&net));
-            if theirs.first <= ours.last && ours.first <= theirs.last {
-                return Err(BridgeError::Overlap { pool: pool.to_string(), route: net.to_string() });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_multicast(address: IpAddr) -> bool {
-    address.is_multicast()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_fit_what_the_kernel_takes() {
-        let id: SandboxId = "0b5e5d5e-6f70-4a39-9d3e-2f0f3c9f6f11".parse().expect("an id");
-        assert_eq!(link_name(&id), "bvk0b5e5d5e6f70");
-        assert!(anchor_name(group("bivouac")).len() <= 15);
-        assert_ne!(group("bivouac"), group("bivouac-0a1b2c"));
-        assert_eq!(table_name("bivouac-0a1b2c"), "bivouac_0a1b2c");
-    }
 }

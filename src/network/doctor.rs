@@ -77,7 +77,9 @@ mod tests {
             forwarding_v6: Some(false),
             closed: Ok(Vec::new()),
             has_old_filter: false,
-            overlap: None,
+            has_old_filter_v6: false,
+            taken_v4: None,
+            taken_v6: None,
         };
         let all = findings(&facts, NetworkConfig::usual("x"));
         let found: Vec<bool> = all.iter().map(|finding| finding.found).collect();

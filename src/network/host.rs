@@ -2,18 +2,20 @@
 //! its own.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::bridge::{INSIDE, check_overlap};
+use super::bridge::INSIDE;
 use super::config::NetworkConfig;
 use super::netlink::{NetlinkError, Protocol, apart, transact};
 use super::nft::{self, CannotFilter, Closed, Table};
-use super::{forwarding, link};
+use super::{forwarding, link, overlap, resolver};
 
-/// The tables of an `iptables` that does not speak nf_tables; not there where no such is loaded.
-const OLD_TABLES: &str = "/proc/thread-self/net/ip_tables_names";
+/// The tables of an `iptables` that does not speak nf_tables, and of its sister for IPv6; not there where no such is loaded.
+const OLD_TABLES: [&str; 2] = ["/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
@@ -26,16 +28,19 @@ pub(super) struct Facts {
     pub forwarding_v6: Option<bool>,
     /// Rules of the host's that close the way through it.
     pub closed: Result<Vec<Closed>, String>,
-    /// Whether there are rules that cannot be looked at.
+    /// Whether there are rules that cannot be looked at; for IPv4 and for IPv6.
     pub has_old_filter: bool,
-    /// What else has the addresses of sandboxes.
-    pub overlap: Option<String>,
+    pub has_old_filter_v6: bool,
+    /// What else has the addresses of sandboxes, or the port of their resolver; of IPv4 and of IPv6.
+    pub taken_v4: Option<String>,
+    pub taken_v6: Option<String>,
 }
 
 impl Facts {
     pub fn find(config: &NetworkConfig) -> Self {
         let connections = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").ok();
-        let old_tables = fs::read_to_string(OLD_TABLES).unwrap_or_default();
+        let [has_old_filter, has_old_filter_v6] =
+            OLD_TABLES.map(|path| fs::read_to_string(path).unwrap_or_default().lines().any(|table| table == "filter"));
         Self {
             links: try_links(),
             rules: try_rules(config),
@@ -43,10 +48,23 @@ impl Facts {
             forwarding_v4: forwarding::is_on(forwarding::V4),
             forwarding_v6: forwarding::is_on(forwarding::V6),
             closed: nft::closed().map_err(told),
-            has_old_filter: old_tables.lines().any(|table| table == "filter"),
-            overlap: check_overlap(config).err().map(|error| format!("the daemon cannot {error}")),
+            has_old_filter,
+            has_old_filter_v6,
+            taken_v4: taken(config.pool_v4.into(), config.pool_v4.broadcast().into()),
+            taken_v6: config.pool_v6.and_then(|pool| taken(pool.into(), pool.broadcast().into())),
         }
     }
+}
+
+/// Whether there is room for a network; `last` is an address of the pool that nobody has.
+fn taken(pool: IpNet, last: IpAddr) -> Option<String> {
+    let overlap = overlap::check(pool).err().map(|error| format!("the daemon cannot {error}"));
+    overlap.or_else(|| {
+        let port = resolver::is_taken(last);
+        port.then(|| {
+            "another resolver of this host listens on port 53 of all addresses: let it listen on some".to_owned()
+        })
+    })
 }
 
 /// Makes what a sandbox gets, and what the gateway is, in a namespace that nobody else is in.

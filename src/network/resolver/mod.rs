@@ -9,6 +9,7 @@ mod gate;
 mod message;
 mod neighbours;
 mod policed;
+mod port;
 mod rate;
 mod server;
 mod upstream;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
+
+pub(super) use self::port::is_taken;
 
 use self::gate::Gate;
 use self::rate::Rates;
