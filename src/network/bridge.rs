@@ -61,6 +61,8 @@ pub struct Leg {
     pub terms: NetworkTerms,
     /// The number of the network that its terms name.
     network: Option<u32>,
+    /// Its rules could not be removed.
+    is_left: bool,
 }
 
 /// All of them.
@@ -160,16 +162,22 @@ impl Bridge {
         match ways.connect(id, addresses, namespace) {
             Ok(link) => {
                 let terms = NetworkTerms::default();
-                ways.legs().insert(id.clone(), Leg { link, addresses, place, terms, network: None });
+                ways.legs().insert(id.clone(), Leg { link, addresses, place, terms, network: None, is_left: false });
                 Ok(addresses)
             }
             Err(error) => {
-                if let Err(error) = ways.egress.leave_at(addresses.v4.into()) {
-                    // The next daemon removes them.
-                    tracing::error!(%error, sandbox.id = %id, "the rules of an interface that failed are left");
+                // Without one nothing of it is in the kernel.
+                match ways.egress.ward(addresses.v4.into()) {
+                    Some(ward) => {
+                        let (link, terms) = (ward.member.link, NetworkTerms::default());
+                        let leg = Leg { link, addresses, place, terms, network: None, is_left: false };
+                        self.finish(id, ways.close(id, leg));
+                    }
+                    None => {
+                        ways.disconnect(id);
+                        ways.pool.release(place);
+                    }
                 }
-                ways.disconnect(id);
-                ways.pool.release(place);
                 Err(error)
             }
         }
@@ -218,7 +226,14 @@ impl Bridge {
     /// As [`detach`](Self::detach), and returns when nothing is left.
     pub fn cut(&self, id: &SandboxId) {
         let Some(leg) = self.ways.forget(id) else { return };
-        self.ways.clear(id, &leg);
+        self.finish(id, leg);
+    }
+
+    /// Clears away, at once where that can be.
+    fn finish(&self, id: &SandboxId, leg: Leg) {
+        if !self.ways.clear(id, &leg) {
+            self.reaper.take(id.clone(), leg);
+        }
     }
 
     /// What went over the sandbox's interface, as it is counted now; `None` when it has none.
@@ -296,10 +311,15 @@ impl Ways {
     fn forget(&self, id: &SandboxId) -> Option<Leg> {
         let _order = self.order.read().unwrap_or_else(PoisonError::into_inner);
         let leg = self.legs().remove(id)?;
-        if let Err(error) = self.egress.leave(&self.member(&leg)) {
-            tracing::error!(%error, sandbox.id = %id, "the rules of a sandbox that is gone could not be removed");
+        Some(self.close(id, leg))
+    }
+
+    fn close(&self, id: &SandboxId, leg: Leg) -> Leg {
+        let left = self.egress.leave(&self.member(&leg));
+        if let Err(error) = &left {
+            tracing::error!(%error, sandbox.id = %id, "the rules of a sandbox that is gone could not be removed yet");
         }
-        Some(leg)
+        Leg { is_left: left.is_err(), ..leg }
     }
 
     fn connect(&self, id: &SandboxId, addresses: Addresses, namespace: BorrowedFd<'_>) -> Result<u32, BridgeError> {
@@ -332,16 +352,29 @@ impl Ways {
         }
     }
 
-    /// Removes what outlives the rules: interface, routes, connections. Only then may another have the address.
-    pub(super) fn clear(&self, id: &SandboxId, leg: &Leg) {
+    /// Removes what outlives the rules: interface, routes, connections. Only then may another have the address, and not before
+    /// the rules have gone too: false where they have not, and it is to be tried again.
+    pub(super) fn clear(&self, id: &SandboxId, leg: &Leg) -> bool {
         self.disconnect(id);
         for address in leg.addresses.each() {
             if let Err(error) = super::conntrack::forget(address) {
                 tracing::warn!(%error, sandbox.id = %id, "connections of a sandbox that is gone could not be forgotten");
             }
         }
+        if leg.is_left && self.remove_left(leg).is_err() {
+            return false;
+        }
         self.egress.networks().leave(id);
         self.pool.release(leg.place);
+        true
+    }
+
+    /// Nothing else changes what belongs to an interface that is gone.
+    fn remove_left(&self, leg: &Leg) -> Result<(), NetlinkError> {
+        let all = self.table.policy_entries()?.into_iter();
+        let mut entries: Vec<_> = all.filter(|entry| entry.link() == Some(leg.link)).collect();
+        entries.sort_unstable();
+        self.table.give_up(&self.member(leg), &entries)
     }
 
     /// Takes over what an earlier daemon has made, and removes what does not say whose it is. Where the rules had to be made
@@ -405,7 +438,7 @@ impl Ways {
         if terms.name.is_some() && network.is_none() {
             tracing::error!(sandbox.id = %id, link = link.name, "the network that it shares is not told right; it shares none");
         }
-        Some((id, Leg { link: link.index, addresses, place, terms, network }))
+        Some((id, Leg { link: link.index, addresses, place, terms, network, is_left: false }))
     }
 
     /// Somebody may have removed our rules, or a part of them; without them everything would pass.
@@ -456,4 +489,37 @@ fn raise_gateway(group: u32, gateway: Addresses) -> Result<(), NetlinkError> {
     let anchor = index(&name)?;
     let addresses: Vec<_> = gateway.each().map(|address| link::add_address(anchor, address)).collect();
     transact(Protocol::Route, &addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::nft::on_trial;
+
+    #[test]
+    fn an_address_is_free_when_its_rules_have_gone() {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
+        }
+        on_trial::elsewhere(|| {
+            let (ways, _) = Ways::open(NetworkConfig::usual("trial")).expect("opened");
+            let (id, place) = (SandboxId::random(), ways.pool.take().expect("a place"));
+            let addresses = ways.pool.addresses(place);
+            let number = ways.egress.networks().join(&"team".parse().expect("a name"), &id, addresses);
+            let leg =
+                Leg { link: 7, addresses, place, terms: NetworkTerms::default(), network: number, is_left: false };
+            ways.egress.enter(ways.member(&leg)).expect("entered");
+            ways.legs().insert(id.clone(), leg.clone());
+            // Whatever fails then.
+            Table::remove_whole(ways.table_name()).expect("removed");
+            let leg = ways.forget(&id).expect("there");
+            assert!(leg.is_left && !ways.clear(&id, &leg));
+            let is_held = || ways.egress.networks().find(1, &id.short()).is_some();
+            assert!(is_held(), "its place went to another");
+            ways.guard();
+            ways.table.add(&[ways.member(&leg)]).expect("as if it were there still");
+            assert!(ways.clear(&id, &leg) && !is_held());
+            assert_eq!(ways.table.have(&[ways.member(&leg)]).expect("asked"), [false]);
+        });
+    }
 }

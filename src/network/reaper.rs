@@ -54,18 +54,21 @@ impl Drop for Reaper {
 }
 
 fn run(ways: &Ways, coming: &Receiver<Gone>) {
-    let mut looked = Instant::now();
+    let (mut looked, mut left) = (Instant::now(), Vec::<Gone>::new());
     loop {
         match coming.recv_timeout(ROUND.saturating_sub(looked.elapsed())) {
             Ok(gone) => {
                 std::thread::sleep(PATIENCE.saturating_sub(gone.since.elapsed()));
-                ways.clear(&gone.id, &gone.leg);
+                if !ways.clear(&gone.id, &gone.leg) {
+                    left.push(gone);
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if looked.elapsed() >= ROUND {
             ways.guard();
+            left.retain(|gone| !ways.clear(&gone.id, &gone.leg));
             looked = Instant::now();
         }
     }

@@ -253,14 +253,6 @@ impl Egress {
         within(&self.special, address)
     }
 
-    /// As [`leave`](Self::leave), for whoever has one of these addresses.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn leave_at(&self, address: IpAddr) -> Result<(), NetlinkError> {
-        self.ward(address).map_or(Ok(()), |ward| self.leave(&ward.member))
-    }
-
     /// Takes everything away that the kernel has of a sandbox. Its packets are dropped from then on.
     ///
     /// # Errors
