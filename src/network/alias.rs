@@ -6,15 +6,25 @@ use crate::model::{NetworkTerms, SandboxId};
 
 const FIRST: &str = "bivouac";
 
-/// What is read of a link.
-pub type Told = (SandboxId, Ipv4Addr, NetworkTerms, Option<u32>);
+/// What a link says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub id: SandboxId,
+    pub address: Ipv4Addr,
+    /// Whether it has one of IPv6 too, at the same place of the pool; daemons of before did not tell.
+    pub has_v6: Option<bool>,
+    pub terms: NetworkTerms,
+    /// The number of the network whose name is in the terms.
+    pub network: Option<u32>,
+}
 
-/// `network` is the number of the network whose name is in the terms. At most 255 bytes (`IFALIASZ`).
+/// At most 255 bytes (`IFALIASZ`).
 #[must_use]
-pub fn write(id: &SandboxId, address: Ipv4Addr, terms: &NetworkTerms, network: Option<u32>) -> String {
-    let NetworkTerms { connections, bandwidth, name } = terms;
+pub fn write(told: &Told) -> String {
+    let Told { id, address, has_v6, terms: NetworkTerms { connections, bandwidth, name }, network } = told;
     let mut text = format!("{FIRST} {id} {address}");
     let terms = [
+        has_v6.map(|has| format!(" v6={has}")),
         connections.map(|most| format!(" connections={most}")),
         bandwidth.map(|most| format!(" bandwidth={most}")),
         name.as_ref().map(|name| format!(" name={}", name.as_str())),
@@ -32,9 +42,10 @@ pub fn read(text: &str) -> Option<Told> {
         return None;
     }
     let (id, address) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let (mut terms, mut network) = (NetworkTerms::default(), None);
+    let (mut terms, mut network, mut has_v6) = (NetworkTerms::default(), None, None);
     for (name, value) in words.filter_map(|word| word.split_once('=')) {
         match name {
+            "v6" => has_v6 = Some(value.parse().ok()?),
             "connections" => terms.connections = Some(value.parse().ok()?),
             "bandwidth" => terms.bandwidth = Some(value.parse().ok()?),
             "name" => terms.name = Some(value.parse().ok()?),
@@ -42,7 +53,7 @@ pub fn read(text: &str) -> Option<Told> {
             _ => {}
         }
     }
-    Some((id, address, terms, network))
+    Some(Told { id, address, has_v6, terms, network })
 }
 
 #[cfg(test)]
@@ -63,13 +74,17 @@ mod tests {
             NetworkTerms { bandwidth: Some(1), ..NetworkTerms::default() },
         ] {
             let network = terms.name.as_ref().map(|_| u32::MAX);
-            let text = write(&id, Ipv4Addr::new(255, 255, 255, 255), &terms, network);
-            assert!(text.len() < 256);
-            let text = write(&id, address, &terms, network);
-            assert_eq!(read(&text), Some((id.clone(), address, terms, network)));
+            let told = Told { id: id.clone(), address: Ipv4Addr::BROADCAST, has_v6: Some(false), terms, network };
+            assert!(write(&told).len() < 256);
+            for has_v6 in [None, Some(true), Some(false)] {
+                let told = Told { address, has_v6, ..told.clone() };
+                assert_eq!(read(&write(&told)), Some(told));
+            }
         }
         // Of a version before, and of one to come.
-        assert!(read(&format!("bivouac {id} 10.9.0.2")).is_some_and(|(_, _, terms, _)| terms.is_empty()));
+        assert!(
+            read(&format!("bivouac {id} 10.9.0.2")).is_some_and(|told| told.terms.is_empty() && told.has_v6.is_none())
+        );
         assert!(read(&format!("bivouac {id} 10.9.0.2 colour=red word")).is_some());
         for bad in ["", "bivouac", "bivouac x 10.9.0.2", "other", &format!("bivouac {id} 10.9.0.2 connections=x")] {
             assert_eq!(read(bad), None, "{bad}");

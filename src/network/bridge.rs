@@ -10,6 +10,7 @@ use nix::net::if_::if_nametoindex;
 use thiserror::Error;
 
 use super::address::{AddressPool, Addresses, Place};
+use super::alias::{self, Told};
 use super::config::NetworkConfig;
 use super::egress::Egress;
 use super::forwarding::{self, ForwardingError};
@@ -20,7 +21,7 @@ use super::nft::{CannotFilter, Member, Sandboxes, Table};
 use super::overlap::Overlap;
 use super::reaper::Reaper;
 use super::watch::Watch;
-use super::{alias, near, overlap, queue};
+use super::{near, overlap, queue};
 use crate::model::{NetworkPolicy, NetworkTerms, NetworkUsage, SandboxId};
 
 /// The end inside a sandbox.
@@ -202,7 +203,7 @@ impl Bridge {
         };
         let leg = Leg { terms: terms.clone(), network: terms.name.as_ref().map(join).transpose()?, ..leg };
         // A later daemon reads the terms there.
-        let alias = alias::write(id, leg.addresses.v4, terms, leg.network);
+        let alias = alias(id, leg.addresses, terms, leg.network);
         transact(Protocol::Route, &[link::bring_up(&link_name(id), Some(&alias))])?;
         // Whatever fails from here on, what there is of it is found by this.
         ways.legs().insert(id.clone(), leg.clone());
@@ -324,7 +325,7 @@ impl Ways {
 
     fn connect(&self, id: &SandboxId, addresses: Addresses, namespace: BorrowedFd<'_>) -> Result<u32, BridgeError> {
         let name = link_name(id);
-        let alias = alias::write(id, addresses.v4, &NetworkTerms::default(), None);
+        let alias = alias(id, addresses, &NetworkTerms::default(), None);
         let pair = [link::make_pair(&name, self.filter.group, INSIDE, namespace), link::bring_up(&name, Some(&alias))];
         transact(Protocol::Route, &pair)?;
         let link = index(&name)?;
@@ -428,10 +429,12 @@ impl Ways {
     }
 
     fn read(&self, link: &Link) -> Option<(SandboxId, Leg)> {
-        let (id, address, terms, number) = alias::read(&link.alias)?;
+        let Told { id, address, has_v6, terms, network: number } = alias::read(&link.alias)?;
         let place = self.pool.place(address).filter(|_| link.name == link_name(&id))?;
         self.pool.claim(address);
-        let addresses = self.pool.addresses(place);
+        let Addresses { v4, v6 } = self.pool.addresses(place);
+        // Another daemon may have had IPv6, or not.
+        let addresses = Addresses { v4, v6: v6.filter(|_| has_v6 != Some(false)) };
         let network = terms.name.as_ref().zip(number);
         let network =
             network.and_then(|(name, number)| self.egress.networks().find_again(name, number, &id, addresses));
@@ -469,6 +472,11 @@ fn slow_down(namespace: BorrowedFd<'_>, wanted: u64) -> Result<(), BridgeError> 
 
 fn index(name: &str) -> Result<u32, NetlinkError> {
     if_nametoindex(name).map_err(|errno| NetlinkError { what: format!("if_nametoindex({name})"), errno })
+}
+
+fn alias(id: &SandboxId, addresses: Addresses, terms: &NetworkTerms, network: Option<u32>) -> String {
+    let has_v6 = Some(addresses.v6.is_some());
+    alias::write(&Told { id: id.clone(), address: addresses.v4, has_v6, terms: terms.clone(), network })
 }
 
 /// None need be there: a sandbox's goes with its namespace.
