@@ -22,7 +22,8 @@ struct State {
 #[derive(Debug)]
 struct Network {
     number: u32,
-    members: HashMap<SandboxId, Addresses>,
+    /// By their host names.
+    members: HashMap<String, Addresses>,
 }
 
 impl Networks {
@@ -37,7 +38,7 @@ impl Networks {
             state.known.insert(name.clone(), Network { number, members: HashMap::new() });
         }
         let network = state.known.get_mut(name)?;
-        network.members.insert(id.clone(), addresses);
+        network.members.insert(id.short(), addresses);
         Some(network.number)
     }
 
@@ -48,7 +49,7 @@ impl Networks {
             return None;
         }
         let network = state.known.entry(name.clone()).or_insert_with(|| Network { number, members: HashMap::new() });
-        network.members.insert(id.clone(), addresses);
+        network.members.insert(id.short(), addresses);
         state.last = state.last.max(number);
         Some(number)
     }
@@ -57,13 +58,14 @@ impl Networks {
     pub fn find(&self, number: u32, host: &str) -> Option<Addresses> {
         let state = self.state();
         let network = state.known.values().find(|network| network.number == number)?;
-        network.members.iter().find(|(id, _)| id.short() == host).map(|(_, addresses)| *addresses)
+        network.members.get(host).copied()
     }
 
     /// Nothing of the sandbox is left.
     pub fn leave(&self, id: &SandboxId) {
+        let host = id.short();
         self.state().known.retain(|_, network| {
-            network.members.remove(id);
+            network.members.remove(&host);
             !network.members.is_empty()
         });
     }

@@ -146,6 +146,32 @@ fn a_policy_holds_within_a_network_too() {
 }
 
 #[test]
+fn what_somebody_takes_out_of_a_network_is_put_back() {
+    let Some(world) = World::start("what_somebody_takes_out_of_a_network_is_put_back") else { return };
+    let daemon = world.daemon(BRIDGE);
+    let [one, two] = [member(&daemon, Some("team")), member(&daemon, Some("team"))];
+    let alone = member(&daemon, None);
+    let tables = || world.host.command("nft", &["list", "tables"]);
+    let table = tables().lines().find_map(|line| line.strip_prefix("table inet ")).expect("a table").to_owned();
+    for damage in [
+        "flush ruleset".to_owned(),
+        format!("flush map inet {table} networks"),
+        format!("flush set inet {table} peers4"),
+    ] {
+        world.host.command("nft", &[&damage]);
+        until("the rules are there", || if tables().contains(&table) { Ok(()) } else { Err(tables()) });
+        until("the network is whole", || match kept(&world).1 {
+            [2, 2, 2] => Ok(()),
+            counts => Err(format!("{damage}: {counts:?}")),
+        });
+        listening(&daemon, &alone);
+        check_pair(&daemon, &one, &two, true);
+        check_pair(&daemon, &two, &one, true);
+        check_pair(&daemon, &one, &alone, false);
+    }
+}
+
+#[test]
 fn whoever_has_no_network_is_in_none() {
     let Some(world) = World::start("whoever_has_no_network_is_in_none") else { return };
     let daemon = world.daemon(BRIDGE);

@@ -37,7 +37,12 @@ impl Network {
         };
         network.offer.allows_host = allows_host;
         let NetworkOffer { mode, why, .. } = &network.offer;
-        tracing::info!(mode = mode.as_str(), why, allows_host, "the network of sandboxes");
+        tracing::info!(
+            mode = mode.as_str(),
+            why,
+            allows_host,
+            "the network of sandboxes, until the daemon is started again"
+        );
         Ok(network)
     }
 

@@ -51,9 +51,10 @@ pub fn terms(body: &Fields<'_>, mode: Option<NetworkMode>, rules: &Rules<'_>) ->
     if !terms.is_empty() && mode.unwrap_or(rules.network.mode) != NetworkMode::Bridge {
         let given = [(NAME, terms.name.is_some()), (CONNECTIONS, terms.connections.is_some()), (BANDWIDTH, true)];
         let name = given.into_iter().find(|(_, is_given)| *is_given).map_or(MODE, |(name, _)| name);
+        let why = if mode.is_none() { format!(" ({})", rules.network.why) } else { String::new() };
         return Err(refused(
             name,
-            "it is about a network of the sandbox's own, and this one would have none; leave it out",
+            &format!("it is about a network of the sandbox's own, and this one would have none{why}; leave it out"),
         ));
     }
     Ok(terms)
