@@ -14,11 +14,11 @@
 //!        +- the entrypoint          the user's program
 //! ```
 //!
-//! The daemon does not fork for a sandbox (only `mke2fs` is run, once for each size of a disk). What takes a kernel long (namespaces) is prepared ahead, and what would take a large process
-//! long (a fork) is done by a small one. A daemon that dies takes nobody with it: the launcher keeps, for each sandbox, the
-//! pidfd of PID 1 and the daemon's end of its control socket, and hands them to the next daemon, which believes them only
-//! after it has checked process id, start time and a nonce against its records. The launcher ends with its last sandbox when no
-//! daemon is there.
+//! The daemon does not fork for a sandbox (only `mke2fs` is run, once for each size of a disk). What takes a kernel long
+//! (namespaces) is prepared ahead, and what would take a large process long (a fork) is done by a small one. A daemon
+//! that dies takes nobody with it: the launcher keeps, for each sandbox, the pidfd of PID 1 and the daemon's end of its
+//! control socket, and hands them to the next daemon, which believes them only after it has checked process id, start
+//! time and a nonce against its records. The launcher ends with its last sandbox when no daemon is there.
 //!
 //! # How a sandbox comes to life
 //!

@@ -158,6 +158,12 @@ impl Ready {
         self.slots.pop()
     }
 
+    /// Whether a slot is to be made. After a failure none is, until somebody waits for one.
+    fn wants(&self, target: usize) -> bool {
+        let tried = self.failure.is_some() && self.waiting == 0;
+        !self.ordered.is_empty() || (self.slots.len() < target && !tried)
+    }
+
     /// How long to leave the processors to the sandbox that begins or ends, while enough others are ready.
     fn rest(&self, target: usize) -> Option<Duration> {
         if self.closed || self.waiting > 0 || !self.ordered.is_empty() || self.slots.len() <= target / 2 {
@@ -268,6 +274,7 @@ impl Slots {
     /// Has mounts closed when nobody waits for anything.
     pub fn put_away(&self, mounts: impl IntoIterator<Item = OwnedFd>) {
         self.shared.lock().spent.extend(mounts);
+        self.shared.changed.notify_all();
     }
 
     /// Takes apart a slot that was taken and is not needed.
@@ -298,7 +305,9 @@ impl Shared {
 
     fn refill(&self, mut namespaces: NamespaceMaker) {
         while self.wait_for_need() {
-            drop(self.spent());
+            if !self.clear_away() {
+                continue;
+            }
             let ordered = self.lock().ordered.pop();
             if let Some(order) = ordered {
                 self.deliver(&namespaces, order);
@@ -323,10 +332,14 @@ impl Shared {
         }
     }
 
-    /// What is to be closed now.
-    fn spent(&self) -> Vec<OwnedFd> {
+    /// Closes what is spent, unless somebody waits for a slot; whether one is wanted.
+    fn clear_away(&self) -> bool {
         let mut ready = self.lock();
-        if ready.waiting == 0 { std::mem::take(&mut ready.spent) } else { Vec::new() }
+        let wanted = ready.wants(self.target);
+        let spent = if wanted && ready.waiting > 0 { Vec::new() } else { std::mem::take(&mut ready.spent) };
+        drop(ready);
+        drop(spent);
+        wanted
     }
 
     /// The range is the caller's, whether this fails or not.
@@ -342,10 +355,7 @@ impl Shared {
 
     /// False at the end. After a failure the next try waits for the next create, which then hears of it.
     fn wait_for_need(&self) -> bool {
-        let enough = |ready: &mut Ready| {
-            let tried = ready.failure.is_some() && ready.waiting == 0;
-            !ready.closed && ready.ordered.is_empty() && (ready.slots.len() >= self.target || tried)
-        };
+        let enough = |ready: &mut Ready| !ready.closed && ready.spent.is_empty() && !ready.wants(self.target);
         let mut ready = self.changed.wait_while(self.lock(), enough).unwrap_or_else(PoisonError::into_inner);
         while let Some(rest) = ready.rest(self.target) {
             ready = self.changed.wait_timeout(ready, rest).unwrap_or_else(PoisonError::into_inner).0;
