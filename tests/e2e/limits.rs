@@ -196,7 +196,7 @@ fn a_part_of_the_tree_that_was_given_is_used_and_nothing_else() {
     assert_eq!(fs::read_to_string(below.join("memory.max")).expect("a limit").trim(), (64 << 20).to_string());
     assert!(!root.join(&daemon.cgroup).exists(), "something is outside of what was given");
     let weight = |name: &str| fs::read_to_string(slice.join(name).join("cpu.weight")).expect("a weight");
-    assert_eq!([weight("daemon"), weight(&daemon.cgroup)], ["1000\n", "100\n"]);
+    assert_eq!([weight("daemon"), weight(&daemon.cgroup)], ["300\n", "100\n"]);
     sandbox.delete();
     sandbox.until_unknown();
     daemon.stop();
