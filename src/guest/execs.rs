@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::MsgFlags;
 use tokio::sync::{oneshot, watch};
 
 use super::{Guest, GuestError, descriptor, within};
@@ -83,18 +82,14 @@ impl Guest {
         let entry = Entry { begun: Some(begun), ..Entry::new(None) };
         let ended = entry.ended.subscribe();
         self.execs.known().insert(id.clone(), entry);
-        let sent = sys::memfd(c"exec-plan", &proto::encode(plan)).and_then(|plan| {
+        let plan = sys::memfd(c"exec-plan", &proto::encode(plan)).map_err(GuestError::from);
+        let sent = plan.and_then(|plan| {
             let fds: Vec<_> = [&plan].into_iter().chain(sources).chain(kept).map(AsFd::as_fd).collect();
-            sys::send(
-                self.control.as_fd(),
-                &proto::encode(&Command::Exec { id: id.clone() }),
-                &fds,
-                MsgFlags::MSG_DONTWAIT,
-            )
+            self.command_with(&Command::Exec { id: id.clone() }, &fds)
         });
         if let Err(error) = sent {
             self.execs.known().remove(id);
-            return Err(error.into());
+            return Err(error);
         }
         let answered = within(DEADLINE, async { answer.await.unwrap_or(Err(GuestError::Gone)) }).await;
         Ok(Begun { terminal: answered?, ended })

@@ -11,6 +11,7 @@ mod servant;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -41,6 +42,8 @@ pub enum GuestError {
     Watch(#[from] io::Error),
     #[error("hear from the sandbox: it ended without a word")]
     Gone,
+    #[error("ask the sandbox: the daemon is ending")]
+    Left,
     #[error("hear from the sandbox: nothing in {0:?}")]
     Deadline(Duration),
     #[error("trust the sandbox: it sent something out of turn")]
@@ -61,6 +64,8 @@ pub struct Guest {
     /// How the entrypoint ended; `Some(None)` when PID 1 is gone without having said so.
     exit: watch::Sender<Option<Option<Exit>>>,
     execs: execs::Execs,
+    /// Nothing is asked of it any more.
+    left: AtomicBool,
 }
 
 impl Guest {
@@ -72,6 +77,7 @@ impl Guest {
             expected_nonce: OnceLock::new(),
             exit: watch::Sender::new(None),
             execs: execs::Execs::default(),
+            left: AtomicBool::new(false),
         })
     }
 
@@ -137,6 +143,13 @@ impl Guest {
         }
     }
 
+    /// Asks nothing of PID 1 from now on. The runtime of a daemon that ends takes its tasks apart in any order, and to one
+    /// of them the end of another looks like the end of a process: it must not have PID 1 let go of what is kept for the
+    /// next daemon.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
     /// PID 1 itself, whatever becomes of its number.
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
@@ -144,7 +157,14 @@ impl Guest {
     }
 
     fn command(&self, command: &Command) -> Result<(), GuestError> {
-        Ok(sys::send(self.control.as_fd(), &proto::encode(command), &[], MsgFlags::MSG_DONTWAIT)?)
+        self.command_with(command, &[])
+    }
+
+    fn command_with(&self, command: &Command, fds: &[BorrowedFd<'_>]) -> Result<(), GuestError> {
+        if self.left.load(Ordering::Relaxed) {
+            return Err(GuestError::Left);
+        }
+        Ok(sys::send(self.control.as_fd(), &proto::encode(command), fds, MsgFlags::MSG_DONTWAIT)?)
     }
 
     /// The next report. A closed socket means that PID 1 has ended: it holds the other end for life.
@@ -177,6 +197,7 @@ mod tests {
     use nix::unistd::Pid;
 
     use super::*;
+    use crate::model::ExecId;
 
     /// A guest whose PID 1 is this process, and the end of the socket that PID 1 would have.
     fn guest() -> (Guest, OwnedFd) {
@@ -208,6 +229,21 @@ mod tests {
         assert!(proved.is_err(), "the timer had its turn");
         drop(guest);
         storm.join().expect("it ends when nobody listens");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_of_one_that_was_left() {
+        let (guest, pid_1) = guest();
+        let id = ExecId::random();
+        guest.release(&id).expect("asked");
+        guest.leave();
+        assert!(matches!(guest.release(&id), Err(GuestError::Left)));
+        assert!(matches!(guest.signal_exec(&id, libc::SIGKILL), Err(GuestError::Left)));
+        assert!(matches!(guest.forget(&id), Err(GuestError::Left)));
+        drop(guest);
+        let heard = || sys::receive(pid_1.as_fd(), MAX_CONTROL_BYTES, MsgFlags::empty()).expect("heard");
+        assert!(heard().is_some_and(|message| message.bytes == proto::encode(&Command::Release { id: id.clone() })));
+        assert!(heard().is_none(), "the end of the conversation comes next");
     }
 
     #[tokio::test]

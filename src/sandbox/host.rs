@@ -116,6 +116,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Removes what is on the host for sandboxes that are not among `known`. Returns what it removed, for the log.
     async fn sweep(&self, known: &[SandboxId]) -> Vec<String>;
+
+    /// The daemon ends, and the sandboxes stay: from here on nothing that runs in it still reaches a process of theirs.
+    fn leave(&self);
 }
 
 /// A place for a sandbox that is to be recorded next.

@@ -217,6 +217,7 @@ impl Sandboxes {
         for entry in self.inner.entries() {
             entry.inbox.closed().await;
         }
+        self.inner.shared.host.leave();
     }
 
     /// What the driver publishes.

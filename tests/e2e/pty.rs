@@ -254,6 +254,28 @@ fn a_restart_of_the_daemon_loses_no_byte() {
 }
 
 #[test]
+fn no_process_ends_with_a_daemon_that_stops_in_order() {
+    let Some(mut daemon) = Daemon::start("no_process_ends_with_a_daemon_that_stops") else { return };
+    let id = daemon.sleeper().id;
+    let sessions: Vec<_> = (0..60)
+        .map(|number| {
+            let sandbox = daemon.sandbox(&id);
+            let session = sandbox.open_pty(&json!({"argv": ["sh", "-c", "echo here; read word; exit 6"]}));
+            daemon.attach(&sandbox, &session, ["", "pty=0"][number % 2]).until_shown("here");
+            session
+        })
+        .collect();
+    // What a runtime takes apart in one order today comes in another the next time.
+    for _ in 0..8 {
+        daemon.stop();
+        daemon.launch();
+    }
+    let sandbox = daemon.sandbox(&id);
+    let all: Vec<_> = sessions.iter().map(|session| status(&daemon, &sandbox, session)).collect();
+    assert!(all.iter().all(|status| status["running"] == true), "{all:?}");
+}
+
+#[test]
 fn a_reader_that_falls_behind_is_told_where_it_goes_on() {
     let Some(daemon) = Daemon::start("a_reader_that_falls_behind") else { return };
     let sandbox = daemon.sleeper();

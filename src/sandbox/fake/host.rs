@@ -185,6 +185,10 @@ impl Host for FakeHost {
     async fn sweep(&self, known: &[SandboxId]) -> Vec<String> {
         lock(&self.world).sweep(known)
     }
+
+    fn leave(&self) {
+        lock(&self.world).is_left = true;
+    }
 }
 
 impl FakeHost {

@@ -133,6 +133,12 @@ impl FakeHost {
         lock(&self.world).parts()
     }
 
+    /// Whether the daemon said that it ends and the sandboxes stay.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        lock(&self.world).is_left
+    }
+
     /// The sandboxes that have processes.
     #[must_use]
     pub fn living(&self) -> Vec<SandboxId> {

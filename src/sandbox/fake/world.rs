@@ -28,6 +28,8 @@ pub(super) struct World {
     /// Whether the disk has no room for another sandbox.
     pub full: bool,
     pub images_elsewhere: BTreeSet<String>,
+    /// The daemon said that it ends.
+    pub is_left: bool,
     pub policies: BTreeMap<SandboxId, Option<NetworkPolicy>>,
     pub violations: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl Default for World {
             missing_images: BTreeSet::new(),
             full: false,
             images_elsewhere: BTreeSet::new(),
+            is_left: false,
             policies: BTreeMap::new(),
             violations: Vec::new(),
         }

@@ -399,6 +399,10 @@ impl Host for LinuxHost {
         let swept = self.blocking(move |inner| Ok(provision::sweep(inner, &known))).await;
         swept.unwrap_or_else(|error| vec![format!("sweep: {error}")])
     }
+
+    fn leave(&self) {
+        self.inner.living().values().for_each(|guest| guest.leave());
+    }
 }
 
 /// The living side of one sandbox.

@@ -193,7 +193,9 @@ async fn a_shutdown_finishes_what_was_begun_and_leaves_the_rest() {
         |all| async move { all.pause(&id).await }
     });
     bench.until(&id, Phase::Pausing).await;
+    assert!(!bench.host.is_left());
     bench.sandboxes.shutdown().await;
+    assert!(bench.host.is_left());
     assert_eq!(paused.await.unwrap(), Ok(()));
     assert_eq!(bench.sandboxes.pause(&other).await, Err(Denial::ShuttingDown));
     assert_eq!(bench.sandboxes.create(spec()).await, Err(Denial::ShuttingDown));
