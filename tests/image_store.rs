@@ -5,16 +5,24 @@ mod image_support;
 use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bivouac::image::{Image, ImageError, ImageStore, KeepPolicy, MinFree, NoProgress, Room, Source, UnpackLimits};
 use chrono::{TimeDelta, Utc};
-use image_support::Fixture;
 use image_support::layout::Layout;
 use image_support::tar::Tar;
+use image_support::{Fixture, unsettled};
 
 fn import(store: &ImageStore, name: &str, content: &str) -> Arc<Image> {
+    let image = import_only(store, name, content);
+    store.settle();
+    image
+}
+
+/// As [`import`], while not everything may be on the disk.
+fn import_only(store: &ImageStore, name: &str, content: &str) -> Arc<Image> {
     let tar = Tar::new().file("f", content).end();
     store.import(Source::Reader(Box::new(Cursor::new(tar))), Some(name), &NoProgress).unwrap()
 }
@@ -325,5 +333,89 @@ fn what_is_taken_never_goes() {
         assert!(held > 10, "the image was taken {held} times only");
     });
     drop(keep(store, &policy, Utc::now() + TimeDelta::minutes(2), 0));
+    fixture.assert_empty();
+}
+
+/// The files of the records that name one of these images.
+fn records(fixture: &Fixture, dir: &Path, name: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(fixture.path("images").join(dir)).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| fs::read_to_string(path).unwrap().contains(&format!("\"{name}:latest\""))).collect()
+}
+
+/// Puts the record of an image back to where it was before its layers were on the disk, in this boot or another.
+fn unsettle(fixture: &Fixture, name: &str, to: &Path) -> PathBuf {
+    let record = records(fixture, Path::new("records"), name).remove(0);
+    let to = fixture.path("images").join(to);
+    fs::create_dir_all(&to).unwrap();
+    let to = to.join(record.file_name().unwrap());
+    fs::rename(record, &to).unwrap();
+    to
+}
+
+#[test]
+fn an_image_is_found_again_before_it_was_on_the_disk() {
+    let fixture = Fixture::new();
+    let image = import(&fixture.store, "x", "x");
+    assert_eq!(records(&fixture, &unsettled(), "x").len(), 0);
+    unsettle(&fixture, "x", &unsettled());
+    let store = reopen(&fixture);
+    assert_eq!(*store.find("x").unwrap(), *image);
+    assert_eq!(
+        (records(&fixture, Path::new("records"), "x").len(), records(&fixture, &unsettled(), "x").len()),
+        (1, 0)
+    );
+}
+
+#[test]
+fn an_image_that_was_not_on_the_disk_when_the_host_went_down_is_gone() {
+    let fixture = Fixture::new();
+    import(&fixture.store, "stays", "shared");
+    import(&fixture.store, "shares", "shared");
+    let gone = import(&fixture.store, "gone", "gone");
+    let other_boot = Path::new("unsettled/other");
+    unsettle(&fixture, "shares", other_boot);
+    // Whatever is in it: it was not on the disk.
+    fs::write(unsettle(&fixture, "gone", other_boot), "").unwrap();
+    fs::write(fixture.store.layers_dir().join(&gone.layers[0].dir).join("f"), "").unwrap();
+    let store = reopen(&fixture);
+    assert_eq!(store.list().iter().map(|image| &image.name).collect::<Vec<_>>(), ["stays:latest"]);
+    assert_eq!(layers(&store), 1);
+    let again = import(&store, "gone", "gone");
+    assert_eq!(fs::read_to_string(store.layers_dir().join(&again.layers[0].dir).join("f")).unwrap(), "gone");
+    assert!(!fixture.path("images").join(other_boot).exists());
+}
+
+#[test]
+fn a_layer_that_nothing_vouches_for_is_not_used() {
+    let fixture = Fixture::new();
+    let image = import(&fixture.store, "x", "x");
+    let file = |store: &ImageStore| store.layers_dir().join(&image.layers[0].dir).join("f");
+    // With a record that says nothing, nothing is swept.
+    fs::write(records(&fixture, Path::new("records"), "x").remove(0), "").unwrap();
+    fs::write(file(&fixture.store), "").unwrap();
+    let store = reopen(&fixture);
+    assert_eq!((layers(&store), store.list().len()), (1, 0));
+    import(&store, "x", "x");
+    assert_eq!(fs::read_to_string(file(&store)).unwrap(), "x");
+}
+
+#[test]
+fn what_is_changed_before_it_is_on_the_disk_stays_changed() {
+    let fixture = Fixture::new();
+    for round in 0..20 {
+        import_only(&fixture.store, "removed", "1");
+        fixture.store.remove("removed").unwrap();
+        let removed = format!("removed and back in round {round}");
+        assert!(fixture.store.find("removed").is_err(), "{removed}");
+        fixture.store.settle();
+        assert_eq!(records(&fixture, Path::new("records"), "removed").len(), 0, "{removed}");
+
+        import_only(&fixture.store, "replaced", &format!("old {round}"));
+        let new = import_only(&fixture.store, "replaced", &format!("new {round}"));
+        fixture.store.settle();
+        assert_eq!(records(&fixture, Path::new("records"), "replaced").len(), 1);
+        assert_eq!(*reopen(&fixture).find("replaced").unwrap(), *new);
+        fixture.store.remove("replaced").unwrap();
+    }
     fixture.assert_empty();
 }

@@ -238,6 +238,7 @@ fn a_layer_of_an_older_version_cannot_be_verified_and_says_so() {
     let fixture = Fixture::new();
     let tar = Tar::new().file("a", "").end();
     fixture.unpack(&tar);
+    fixture.store.settle();
     let record = fs::read_dir(fixture.path("images/records")).unwrap().next().unwrap().unwrap().path();
     let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     let image = document["image"].as_object_mut().unwrap();

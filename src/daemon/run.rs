@@ -93,6 +93,9 @@ async fn serve_until(
     drop(serving.join_all().await);
     sandboxes.shutdown().await;
     drop(keeping.await);
+    // Whoever shuts the host down next finds every image on the disk.
+    let images = Arc::clone(&parts.images);
+    drop(tokio::task::spawn_blocking(move || images.settle()).await);
     Ok(())
 }
 

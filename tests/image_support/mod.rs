@@ -85,15 +85,22 @@ impl Fixture {
     /// Nothing of a refused image is below the store, and nothing beside it has changed.
     pub fn assert_empty(&self) {
         self.assert_canary();
-        for dir in ["layers", "records", "tmp", "quarantine"] {
-            let left: Vec<_> = fs::read_dir(self.path("images").join(dir)).unwrap().collect();
-            assert!(left.is_empty(), "{dir}: {left:?}");
+        self.store.settle();
+        for dir in [PathBuf::from("layers"), "records".into(), "tmp".into(), "quarantine".into(), unsettled()] {
+            let left: Vec<_> = fs::read_dir(self.path("images").join(&dir)).unwrap().collect();
+            assert!(left.is_empty(), "{}: {left:?}", dir.display());
         }
     }
 
     pub fn assert_canary(&self) {
         assert_eq!(snapshot(&self.canary()), self.canary, "the canary was touched");
     }
+}
+
+/// Where, below a store, the records are of which not everything is on the disk.
+pub fn unsettled() -> PathBuf {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    Path::new("unsettled").join(boot.trim())
 }
 
 /// Every path below `root` with all that can be said about it.

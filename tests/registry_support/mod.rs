@@ -56,6 +56,7 @@ impl Fixture {
 
     pub fn assert_empty(&self) {
         assert!(self.store.list().is_empty());
+        self.store.settle();
         for folder in ["layers", "tmp", "records"] {
             let left: Vec<_> = std::fs::read_dir(self.dir.path().join("images").join(folder)).unwrap().collect();
             assert!(left.is_empty(), "{folder}: {left:?}");

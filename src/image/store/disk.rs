@@ -70,35 +70,54 @@ impl ImageStore {
 
     /// Writes the record such that after a crash either it or what was there before is found.
     pub(super) fn write_record(&self, image: &Image) -> Result<(), ImageError> {
+        let records = self.dir.join(RECORDS);
+        self.write_to(&records.join(record_name(image)), image, true)?;
+        sync_dir(&records).map_err(|error| ImageError::io(format!("write {}", records.display()), error))
+    }
+
+    /// Writes the record of an image of which not everything is on the disk, and has that done.
+    pub(super) fn write_unsettled(&self, image: &Image) -> Result<(), ImageError> {
+        let name = record_name(image);
+        self.write_to(&self.unsettled.path(&name), image, false)?;
+        self.settle_later(&name);
+        Ok(())
+    }
+
+    fn write_to(&self, target: &Path, image: &Image, synced: bool) -> Result<(), ImageError> {
         let scratch = Scratch { path: self.scratch_path() };
-        let target = self.record_path(image);
         let write = || -> io::Result<()> {
             let record = serde_json::to_vec(&Record { version: VERSION, image: image.clone() })?;
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(scratch.path())?;
             file.write_all(&record)?;
-            file.sync_all()?;
-            fs::rename(scratch.path(), &target)?;
-            sync_dir(&self.dir.join(RECORDS))
+            if synced {
+                file.sync_all()?;
+            }
+            fs::rename(scratch.path(), target)
         };
         write().map_err(|error| ImageError::io(format!("write {}", target.display()), error))
     }
 
     pub(super) fn remove_record(&self, image: &Image) -> Result<(), ImageError> {
-        let path = self.record_path(image);
-        let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => sync_dir(&self.dir.join(RECORDS)),
-        };
-        removed.map_err(|error| ImageError::io(format!("remove {}", path.display()), error))
+        let name = record_name(image);
+        // In this order: meanwhile it may be moved from the first place to the second.
+        for path in [self.unsettled.path(&name), self.dir.join(RECORDS).join(&name)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ImageError::io(format!("remove {}", path.display()), error));
+                }
+                _ => {}
+            }
+        }
+        let records = self.dir.join(RECORDS);
+        sync_dir(&records).map_err(|error| ImageError::io(format!("write {}", records.display()), error))
     }
+}
 
-    /// Named by the digest of the image's name, so that a name cannot become a path.
-    fn record_path(&self, image: &Image) -> PathBuf {
-        let file = match image.name.parse::<Reference>() {
-            Ok(name) => format!("{}.json", Digest::of(name.canonical().as_bytes()).hex()),
-            Err(_) => format!("unnamed-{}.json", Digest::of(image.digest.as_bytes()).hex()),
-        };
-        self.dir.join(RECORDS).join(file)
+/// The name of the file of its record: by the digest of the image's name, so that a name cannot become a path.
+pub(super) fn record_name(image: &Image) -> String {
+    match image.name.parse::<Reference>() {
+        Ok(name) => format!("{}.json", Digest::of(name.canonical().as_bytes()).hex()),
+        Err(_) => format!("unnamed-{}.json", Digest::of(image.digest.as_bytes()).hex()),
     }
 }
 

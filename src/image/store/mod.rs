@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/layers/<diff_id>/   an unpacked layer, complete: it got here by rename
 //! <dir>/records/<..>.json   an image; written to tmp/ first, then renamed
+//! <dir>/unsettled/<boot>/   records of which not everything is on the disk yet ([`settle`])
 //! <dir>/uses.json           when images were used last
 //! <dir>/tmp/                whatever is half made; emptied when the store is opened
 //! <dir>/quarantine/         records that could not be read, and layers that were found damaged
@@ -18,6 +19,7 @@ mod keep;
 mod open;
 mod publish;
 mod remove;
+mod settle;
 mod usage;
 mod verify;
 
@@ -31,6 +33,7 @@ pub(super) use self::disk::Scratch;
 use self::index::Index;
 pub use self::keep::{KeepPolicy, MinFree, Room};
 pub(super) use self::publish::Pins;
+use self::settle::Unsettled;
 pub use self::verify::{Verdict, Verified};
 use super::turns::{Turn, Turns};
 use super::{Image, ImageError, UnpackLimits};
@@ -44,6 +47,7 @@ pub struct ImageStore {
     opened_at: DateTime<Utc>,
     /// MiB of the windows of all that is decompressed.
     windows: Turns,
+    unsettled: Unsettled,
     /// What is in the file of the last uses.
     saved_uses: Mutex<BTreeMap<String, DateTime<Utc>>>,
     /// Held for moments only, never over a call that waits for the disk.

@@ -11,6 +11,7 @@ use super::ImageStore;
 use super::disk::{LAYERS, QUARANTINE, RECORDS, TMP, private_dir, remove_any};
 use super::index::Index;
 use super::keep::load_uses;
+use super::settle::Unsettled;
 use super::verify::set_aside_layers;
 use crate::image::record::{Record, VERSION};
 use crate::image::turns::Turns;
@@ -31,6 +32,7 @@ impl ImageStore {
             private_dir(path)?;
         }
         sweep(&dir.join(TMP), |_| true)?;
+        let unsettled = Unsettled::open(dir)?;
         let mut index = Index::default();
         let quarantine = dir.join(QUARANTINE);
         let aside = set_aside_layers(&quarantine);
@@ -60,6 +62,7 @@ impl ImageStore {
             layers,
             limits,
             opened_at: Utc::now(),
+            unsettled,
             windows: Turns::new(WINDOWS),
             saved_uses: Mutex::new(uses),
             index: RwLock::new(index),

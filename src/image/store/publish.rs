@@ -1,12 +1,12 @@
 //! Bringing what an import made into the store.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::sync::Arc;
 
 use chrono::Utc;
 
-use super::disk::{LAYERS, sync_dir};
+use super::disk::{LAYERS, record_name, sync_dir};
 use super::index::Index;
 use super::{ImageStore, Scratch};
 use crate::image::{Image, ImageError, Layer, Reference};
@@ -60,16 +60,31 @@ impl ImageStore {
         image: Image,
         fresh: Vec<(Scratch, Layer)>,
     ) -> Result<Arc<Image>, ImageError> {
-        if !fresh.is_empty() {
+        let name: Reference = image.name.parse()?;
+        let on_disk = fresh.is_empty() && !self.unsettled.is_any();
+        let mut later = !on_disk && self.may_settle_later(&name, &image);
+        if !on_disk && !later {
             self.sync()?;
         }
         let _changing = self.changing();
-        self.move_layers(&fresh)?;
+        // Somebody else may have taken the name meanwhile.
+        if later && !self.may_settle_later(&name, &image) {
+            later = false;
+            self.sync()?;
+        }
+        self.move_layers(&fresh, later)?;
         if !self.read().is_whole(&image) {
             let problem = "a layer that it shares with another image was found damaged just now; try again";
             return Err(ImageError::io(format!("publish image {}", image.name), std::io::Error::other(problem)));
         }
-        let name: Reference = image.name.parse()?;
+        if later {
+            self.write_unsettled(&image)?;
+            let image = Arc::new(image);
+            self.write().add(&image);
+            return Ok(image);
+        }
+        // Otherwise it would be moved over the one that is written here.
+        self.unsettled.wait_for(&record_name(&image));
         let replaced = self.read().by_name(&name).filter(|old| old.digest != image.digest).cloned();
         let unnamed = replaced.as_ref().map(|old| Arc::new(Image { name: String::new(), ..Image::clone(old) }));
         // Written whether it is in use or not: that may change until the index does, and a crash must find it.
@@ -85,33 +100,43 @@ impl ImageStore {
         Ok(image)
     }
 
-    fn move_layers(&self, fresh: &[(Scratch, Layer)]) -> Result<(), ImageError> {
+    /// Whether nothing is lost with a record that does not outlive the host's boot: no image had its name before.
+    fn may_settle_later(&self, name: &Reference, image: &Image) -> bool {
+        self.read().by_name(name).is_none() && !self.unsettled.is(&record_name(image))
+    }
+
+    fn move_layers(&self, fresh: &[(Scratch, Layer)], later: bool) -> Result<(), ImageError> {
         for (scratch, layer) in fresh {
             let target = self.layers.join(&layer.dir);
-            // One that is there already was published by another import; ours goes away with its scratch.
-            if !target.is_dir() {
+            // One that is known was published by another import; ours goes away with its scratch.
+            if !self.read().layers.contains_key(&layer.dir) {
+                // Of a record that could not be read: it may have holes, and something may run on it.
+                if target.is_dir() {
+                    self.move_aside(&layer.dir)?;
+                }
                 let moved = fs::rename(scratch.path(), &target);
                 moved.map_err(|error| ImageError::io(format!("publish layer {}", layer.diff_id), error))?;
             }
             // Known from now on, so that it is collected if what follows fails.
             self.write().add_layer(layer);
         }
+        if later {
+            return Ok(());
+        }
         sync_dir(&self.dir.join(LAYERS)).map_err(|error| ImageError::io("write the list of layers to the disk", error))
-    }
-
-    /// Everything that was unpacked reaches the disk before anything refers to it: one call for the whole image.
-    fn sync(&self) -> Result<(), ImageError> {
-        let synced = File::open(&self.layers).and_then(|layers| Ok(nix::unistd::syncfs(layers)?));
-        synced.map_err(|error| ImageError::io("write the layers to the disk", error))
     }
 }
 
 impl Index {
-    /// Puts `image` in the place of `replaced`. Holders of that one hold `unnamed` from now on; `false` if there are none.
-    fn replace(&mut self, image: &Arc<Image>, replaced: Option<&Image>, unnamed: Option<&Arc<Image>>) -> bool {
+    fn add(&mut self, image: &Arc<Image>) {
         self.insert(Arc::clone(image));
         // Until now it could not be used, however long that took.
         self.used.insert(image.name.clone(), Utc::now());
+    }
+
+    /// Puts `image` in the place of `replaced`. Holders of that one hold `unnamed` from now on; `false` if there are none.
+    fn replace(&mut self, image: &Arc<Image>, replaced: Option<&Image>, unnamed: Option<&Arc<Image>>) -> bool {
+        self.add(image);
         let (Some(replaced), Some(unnamed)) = (replaced, unnamed) else { return false };
         // A namesake may have lost its name before and have the same content: then there is just one record of the two.
         let mut kept = self.unnamed.iter().any(|other| other.digest == unnamed.digest);

@@ -78,6 +78,11 @@ impl ImageStore {
     fn set_aside(&self, dir: &str) -> Result<(), ImageError> {
         let _changing = self.changing();
         self.write().layers.remove(dir);
+        self.move_aside(dir)
+    }
+
+    /// To be called while nothing else changes.
+    pub(super) fn move_aside(&self, dir: &str) -> Result<(), ImageError> {
         let aside = format!("{dir}.{}", uuid::Uuid::new_v4().simple());
         let moved = fs::rename(self.layers.join(dir), self.dir.join(QUARANTINE).join(aside));
         let moved = match moved {
