@@ -33,6 +33,6 @@ mod time;
 mod types;
 
 pub use auth::Auth;
-pub use proxy::{Apart, Bypass, HalfClose, Peer, Socket, TakeApart, Wire};
+pub use proxy::{Apart, Bypass, HalfClose, Held, Peer, Socket, TakeApart, Wire};
 pub use router::router;
 pub use state::{ApiState, PROXY_TIMEOUT};

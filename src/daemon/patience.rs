@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::api::HalfClose;
+use crate::api::{HalfClose, Held};
 
 /// Between two pieces of an answer to a side that has ended: it may as well have left altogether.
 const AFTER_END: Duration = Duration::from_secs(60);
@@ -190,25 +190,6 @@ impl<S> Patient<S> {
         }
         Poll::Ready(Ok(()))
     }
-
-    /// `result`, or the end of our patience with a reader that takes nothing.
-    fn written<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.unflushed = true;
-        match (&result, self.patience.stall) {
-            (Poll::Pending, Some(limit)) if !self.is_beyond_http() => {
-                let sleep = self.writing.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
-                ready!(sleep.as_mut().poll(context));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            _ => {
-                self.writing = None;
-                if let Some(ended) = &mut self.ended {
-                    ended.as_mut().reset(Instant::now() + AFTER_END);
-                }
-                result
-            }
-        }
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -229,7 +210,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: Held> Patient<S> {
+    /// `result`, or the end of our patience with a reader that takes nothing.
+    fn written<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.unflushed = true;
+        match (&result, self.patience.stall) {
+            (Poll::Pending, _) if self.stream.is_held_up_elsewhere() => {
+                self.writing = None;
+                result
+            }
+            (Poll::Pending, Some(limit)) if !self.is_beyond_http() => {
+                let sleep = self.writing.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+                ready!(sleep.as_mut().poll(context));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => {
+                self.writing = None;
+                if let Some(ended) = &mut self.ended {
+                    ended.as_mut().reset(Instant::now() + AFTER_END);
+                }
+                result
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Held + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
@@ -274,6 +280,12 @@ mod tests {
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(120);
     const STALL: Duration = Duration::from_secs(30);
+
+    impl Held for DuplexStream {
+        fn is_held_up_elsewhere(&self) -> bool {
+            false
+        }
+    }
 
     fn connection() -> (DuplexStream, Patient<DuplexStream>, Arc<Activity>) {
         let (theirs, ours) = duplex(64);
@@ -349,6 +361,37 @@ mod tests {
         let start = Instant::now();
         let error = stream.write_all(&[0; 100]).await.expect_err("64 fit");
         assert_eq!((error.kind(), start.elapsed().round()), (io::ErrorKind::TimedOut, STALL));
+    }
+
+    /// Takes nothing, and blames another for it.
+    #[derive(Debug)]
+    struct Dry;
+
+    impl Held for Dry {
+        fn is_held_up_elsewhere(&self) -> bool {
+            true
+        }
+    }
+
+    impl AsyncWrite for Dry {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_is_not_left_for_what_it_could_not_take_yet() {
+        let mut stream = Patient::new(Dry, Patience { head: HEAD, idle: IDLE, stall: Some(STALL) });
+        let waited = tokio::time::timeout(Duration::from_secs(86_400), stream.write_all(b"answer")).await;
+        assert!(waited.is_err(), "no limit while there is nothing for it");
     }
 
     #[tokio::test(start_paused = true)]

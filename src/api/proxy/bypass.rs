@@ -1,9 +1,9 @@
 //! Long answers of a known length, whose bytes go from the sandbox's socket to the client's without coming into this process.
 //!
-//! The HTTP library still says where an answer begins and ends, and when its next piece may go. What it gets of such an answer
-//! are stand-ins: as many bytes as are in a pipe, without content. It hands them down as they are, in the list of buffers of a
-//! `writev(2)`, and the stream below knows them by their address and sends what is in the pipe in their place. Body and stream
-//! are polled by one task, so either may wake the other by the waker that it was given.
+//! The HTTP library still says where an answer begins and ends, and when its next bytes may go. What it gets of such an answer
+//! are stand-ins: as many bytes as it has, without content, all at once. It hands them down as they are, in the list of buffers
+//! of a `writev(2)`, and the stream below knows them by their address and passes on as many of the sandbox's in their place. So
+//! it is the stream alone that waits, for the one side or the other.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +18,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Socket;
+use super::passing::Left;
 use super::pipe::{CAPACITY, Pipe};
 
 /// What may wait at a client's socket for being read: with the usual 208 KiB, both sides wait for each other most of the time.
@@ -32,64 +33,87 @@ fn is_stand_in(bytes: &[u8]) -> bool {
 
 /// Belongs to one connection of a client, and comes with each of its requests.
 #[derive(Debug, Clone, Default)]
-pub struct Bypass(Arc<Mutex<Way>>);
-
-#[derive(Debug, Default)]
-struct Way {
-    pipe: Option<Pipe>,
-    /// No body uses the pipe any more, but the last of one may be in it still.
-    over: bool,
-}
+pub struct Bypass(Arc<Mutex<Option<Flow>>>);
 
 impl Bypass {
-    fn lock(&self) -> MutexGuard<'_, Way> {
+    fn lock(&self) -> MutexGuard<'_, Option<Flow>> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// # Errors
-    /// When there is no descriptor for a pipe.
-    pub fn open(&self) -> io::Result<()> {
+    /// Whether no answer takes this way.
+    #[cfg(test)]
+    pub fn is_free(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    fn begin(&self, flow: Flow) -> io::Result<()> {
         let mut way = self.lock();
-        if way.pipe.is_none() {
-            way.pipe = Some(Pipe::new()?);
+        if way.is_some() {
+            return Err(io::Error::other("the answer before is not through"));
         }
-        way.over = false;
+        *way = Some(flow);
         Ok(())
     }
 
-    /// The stand-ins for the next bytes of the socket, once those before are sent. None are its end.
-    fn poll_fill(&self, context: &mut Context<'_>, from: &Socket, most: u64) -> Poll<io::Result<Bytes>> {
+    /// Gives at most so many bytes to the client. A connection that goes on keeps nothing of what is over.
+    fn poll_pass(&self, context: &mut Context<'_>, to: &Socket, most: usize) -> Poll<io::Result<usize>> {
         let mut way = self.lock();
-        let pipe = way.pipe.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        if pipe.filled() > 0 {
-            // Whoever empties it wakes this.
-            return Poll::Pending;
-        }
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let filled = ready!(pipe.poll_fill(context, from, most))?;
-        Poll::Ready(Ok(STAND_IN.get(..filled).map(Bytes::from_static).unwrap_or_default()))
-    }
-
-    fn poll_drain(&self, context: &mut Context<'_>, to: &Socket, most: usize) -> Poll<io::Result<usize>> {
-        let mut way = self.lock();
-        let pipe = way.pipe.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        let given = ready!(pipe.poll_drain(context, to, most))?;
-        if pipe.filled() == 0 {
-            context.waker().wake_by_ref();
-            way.leave();
+        let flow = way.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        let given = ready!(flow.poll(context, to, most))?;
+        if flow.rest == 0 {
+            *way = None;
         }
         Poll::Ready(Ok(given))
     }
 }
 
-impl Way {
-    /// A connection that goes on keeps no descriptors for what is over.
-    fn leave(&mut self) {
-        if self.over && self.pipe.as_ref().is_some_and(|pipe| pipe.filled() == 0) {
-            self.pipe = None;
-        }
+/// What flows from the sandbox to the client.
+struct Flow {
+    from: Socket,
+    pipe: Pipe,
+    /// Bytes that the client has not got yet.
+    rest: u64,
+    /// Nothing has come of the sandbox, and it is waited for.
+    is_dry: bool,
+    left: Left,
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow").field("from", &self.from).field("rest", &self.rest).finish_non_exhaustive()
     }
+}
+
+impl Flow {
+    /// Breaks off when the sandbox ends, whoever is waited for.
+    fn poll(&mut self, context: &mut Context<'_>, to: &Socket, most: usize) -> Poll<io::Result<usize>> {
+        let given = self.poll_give(context, to, most);
+        if given.is_pending() {
+            ready!(self.left.as_mut().poll(context));
+            return Poll::Ready(Err(io::Error::other("the sandbox has ended")));
+        }
+        given
+    }
+
+    fn poll_give(&mut self, context: &mut Context<'_>, to: &Socket, most: usize) -> Poll<io::Result<usize>> {
+        if self.pipe.filled() == 0 {
+            let rest = usize::try_from(self.rest).unwrap_or(usize::MAX);
+            let filled = self.pipe.poll_fill(context, &self.from, rest);
+            self.is_dry = filled.is_pending();
+            if ready!(filled)? == 0 {
+                return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        let given = ready!(self.pipe.poll_drain(context, to, most))?;
+        self.rest = self.rest.saturating_sub(given as u64);
+        Poll::Ready(Ok(given))
+    }
+}
+
+/// A stream whose writer may have to wait for something else than for its reader.
+pub trait Held {
+    fn is_held_up_elsewhere(&self) -> bool;
 }
 
 /// A client's socket on which stand-ins become what they stand for.
@@ -98,6 +122,12 @@ pub struct Wire {
     socket: Socket,
     bypass: Bypass,
     is_wide: bool,
+}
+
+impl Held for Wire {
+    fn is_held_up_elsewhere(&self) -> bool {
+        self.bypass.lock().as_ref().is_some_and(|flow| flow.is_dry)
+    }
 }
 
 impl Wire {
@@ -151,7 +181,7 @@ impl AsyncWrite for Wire {
         match first.and_then(|first| slices.get(first)) {
             Some(stand_in) if before.iter().all(|slice| slice.is_empty()) => {
                 self.widen();
-                self.bypass.poll_drain(context, &self.socket, stand_in.len())
+                self.bypass.poll_pass(context, &self.socket, stand_in.len())
             }
             _ => Pin::new(&mut self.socket).poll_write_vectored(context, before),
         }
@@ -171,31 +201,21 @@ impl AsyncWrite for Wire {
 }
 
 /// The body of an answer that takes this way.
+#[derive(Debug)]
 pub struct Around {
     /// What was read of it already.
     first: VecDeque<Bytes>,
-    from: Socket,
-    /// Bytes that were not read yet.
-    rest: u64,
+    /// Bytes for which no stand-ins were given out yet.
+    unsaid: u64,
+    /// What they stand for. On its way from the first of them on.
+    flow: Option<Flow>,
     by: Bypass,
-    left: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl fmt::Debug for Around {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Around").field("from", &self.from).field("rest", &self.rest).finish_non_exhaustive()
-    }
 }
 
 impl Around {
-    /// A body of so many bytes, of which `first` were read already. It breaks off when `left` is over. `by` must be open.
-    pub fn new(
-        length: u64,
-        mut first: VecDeque<Bytes>,
-        from: Socket,
-        by: Bypass,
-        left: Pin<Box<dyn Future<Output = ()> + Send>>,
-    ) -> Self {
+    /// A body of so many bytes, of which `first` were read already and the others come from a socket. It breaks off when `left`
+    /// is over.
+    pub fn new(length: u64, mut first: VecDeque<Bytes>, (from, pipe): (Socket, Pipe), by: Bypass, left: Left) -> Self {
         let mut rest = length;
         for piece in &mut first {
             // What a server sends beyond the length that it told is not of this answer.
@@ -203,7 +223,7 @@ impl Around {
             rest = rest.saturating_sub(piece.len() as u64);
         }
         first.retain(|piece| !piece.is_empty());
-        Self { first, from, rest, by, left }
+        Self { first, unsaid: rest, flow: Some(Flow { from, pipe, rest, is_dry: false, left }), by }
     }
 }
 
@@ -211,45 +231,28 @@ impl HttpBody for Around {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let this = &mut *self;
-        if let Some(first) = this.first.pop_front() {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(first) = self.first.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        if this.rest == 0 {
+        if self.unsaid == 0 {
             return Poll::Ready(None);
         }
-        match this.by.poll_fill(context, &this.from, this.rest) {
-            Poll::Ready(Ok(piece)) if piece.is_empty() => Poll::Ready(Some(Err(ErrorKind::UnexpectedEof.into()))),
-            Poll::Ready(filled) => {
-                this.rest = this.rest.saturating_sub(filled.as_ref().map_or(0, |piece| piece.len() as u64));
-                Poll::Ready(Some(filled.map(Frame::data)))
-            }
-            Poll::Pending => {
-                ready!(this.left.as_mut().poll(context));
-                Poll::Ready(Some(Err(io::Error::other("the sandbox has ended"))))
-            }
+        if let Some(flow) = self.flow.take() {
+            self.by.begin(flow)?;
         }
+        let said = STAND_IN.get(..usize::try_from(self.unsaid).unwrap_or(usize::MAX)).unwrap_or(&STAND_IN);
+        self.unsaid = self.unsaid.saturating_sub(said.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(said)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.rest == 0
+        self.first.is_empty() && self.unsaid == 0
     }
 
     fn size_hint(&self) -> SizeHint {
         let first: u64 = self.first.iter().map(|piece| piece.len() as u64).sum();
-        SizeHint::with_exact(first.saturating_add(self.rest))
-    }
-}
-
-impl Drop for Around {
-    fn drop(&mut self) {
-        let mut way = self.by.lock();
-        way.over = true;
-        way.leave();
+        SizeHint::with_exact(first.saturating_add(self.unsaid))
     }
 }
 
@@ -288,9 +291,9 @@ mod tests {
                 let (ours, mut program) = tcp().await;
                 let first: VecDeque<Bytes> = [Bytes::copy_from_slice(&content()[..1000]), Bytes::new()].into();
                 tokio::spawn(async move { program.write_all(&content()[1000..sent]).await });
-                by.open().expect("a pipe");
+                let from = (Socket::Tcp(ours), Pipe::new().expect("a pipe"));
                 let left = Box::pin(std::future::pending());
-                Ok::<_, Infallible>(Response::new(Around::new(LENGTH as u64, first, Socket::Tcp(ours), by, left)))
+                Ok::<_, Infallible>(Response::new(Around::new(LENGTH as u64, first, from, by, left)))
             }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(wire), service))
@@ -322,7 +325,7 @@ mod tests {
                 assert!(body == content(), "another content");
             }
         }
-        assert!(bypass.lock().pipe.is_none(), "a connection at rest has no pipe");
+        assert!(bypass.is_free(), "a connection at rest has no pipe");
     }
 
     #[tokio::test]
@@ -335,11 +338,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_is_known_which_side_is_waited_for() {
+        let (from, mut program) = tcp().await;
+        let (_client, ours) = UnixStream::pair().expect("a pair");
+        let mut wire = Wire::new(Socket::Unix(ours));
+        let (from, pipe, left) = (Socket::Tcp(from), Pipe::new().expect("a pipe"), Box::pin(std::future::pending()));
+        wire.bypass().begin(Flow { from, pipe, rest: u64::MAX, is_dry: false, left }).expect("free");
+        let mut write = async |is_dry| {
+            std::future::poll_fn(|context| match Pin::new(&mut wire).poll_write(context, &STAND_IN) {
+                Poll::Pending if wire.is_held_up_elsewhere() == is_dry => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(given) => {
+                    assert_ne!(given.expect("given"), 0);
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+        };
+        write(true).await;
+        tokio::spawn(async move { while program.write_all(&content()).await.is_ok() {} });
+        write(false).await;
+    }
+
+    #[tokio::test]
     async fn what_comes_beyond_the_length_is_not_of_the_answer() {
         let (ours, _program) = tcp().await;
         let first = [Bytes::from_static(b"answer and more"), Bytes::from_static(b"more")].into();
-        let left = Box::pin(std::future::pending());
-        let body = Around::new(6, first, Socket::Tcp(ours), Bypass::default(), left);
+        let from = (Socket::Tcp(ours), Pipe::new().expect("a pipe"));
+        let body = Around::new(6, first, from, Bypass::default(), Box::pin(std::future::pending()));
         assert_eq!(body.size_hint().exact(), Some(6));
         assert_eq!(body.first, [Bytes::from_static(b"answer")]);
     }

@@ -27,6 +27,11 @@ impl Connection {
         shaken.map(|(sender, http)| (sender, Self { http: Some(Box::new(http)), over: false }))
     }
 
+    #[cfg(test)]
+    pub fn failed() -> Self {
+        Self { http: None, over: false }
+    }
+
     /// Lets it work. What goes wrong is told by the answer, or by its body.
     pub fn drive(&mut self, context: &mut Context<'_>) {
         if self.over {

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::bypass::{Around, Bypass};
 use super::connection::Connection;
-use super::passing::{Passing, left};
+use super::passing::{Left, Passing, left};
+use super::pipe::Pipe;
 use super::quiet::{Quiet, Sent};
 use super::{HalfClose, Socket, TakeApart, answer, failure, request, upgrade};
 use crate::api::access::Target;
@@ -68,21 +69,22 @@ pub async fn forward(
         // What the client may have sent after its request is of the other protocol, and must not be taken for a request.
         told.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    let left = left(inside);
     Ok(told.map(|body| match (bypass, body.size_hint().exact()) {
-        (Some(bypass), Some(length)) if length >= LONG => around(body, length, connection, bypass, inside),
-        _ => Body::new(Passing::new(body, connection, inside)),
+        (Some(bypass), Some(length)) if length >= LONG => around(body, length, connection, bypass, left),
+        _ => Body::new(Passing::new(body, connection, left)),
     }))
 }
 
 /// Leaves HTTP on the connection into the sandbox, with the body that has begun to come over it; goes on in HTTP where that
 /// cannot be.
-fn around(mut body: Incoming, length: u64, connection: Connection, by: Bypass, inside: &Inside) -> Body {
-    if by.open().is_err() {
-        return Body::new(Passing::new(body, connection, inside));
-    }
+fn around(mut body: Incoming, length: u64, connection: Connection, by: Bypass, left: Left) -> Body {
+    let Ok(pipe) = Pipe::new() else {
+        return Body::new(Passing::new(body, connection, left));
+    };
     let (socket, read) = match connection.into_socket() {
         Ok(parts) => parts,
-        Err(connection) => return Body::new(Passing::new(body, connection, inside)),
+        Err(connection) => return Body::new(Passing::new(body, connection, left)),
     };
     let mut first = VecDeque::new();
     // What was taken for a part of the body already. An error is found again by whoever reads on.
@@ -90,7 +92,7 @@ fn around(mut body: Incoming, length: u64, connection: Connection, by: Bypass, i
         first.extend(frame.into_data());
     }
     first.push_back(read);
-    Body::new(Around::new(length, first, Socket::Tcp(socket), by, left(inside)))
+    Body::new(Around::new(length, first, (Socket::Tcp(socket), pipe), by, left))
 }
 
 async fn connect(
@@ -127,5 +129,31 @@ async fn exchange(
             _ = &mut left => return Err(failure::gone(inside)),
             () = &mut too_long => return Err(failure::too_slow(target, quiet.limit())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_whose_connection_has_failed_leaves_nothing_with_its_client() {
+        let (ours, mut program) = UnixStream::pair().expect("a pair");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.expect("shaken");
+        tokio::spawn(connection);
+        tokio::spawn(async move {
+            program.read_u8().await.expect("a request");
+            program.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5000000\r\n\r\n").await.expect("sent");
+        });
+        let told = sender.send_request(Request::new(Body::empty())).await.expect("a head");
+        let bypass = Bypass::default();
+        let left = Box::pin(std::future::pending());
+        let body = around(told.into_body(), 5_000_000, Connection::failed(), bypass.clone(), left);
+        assert!(bypass.is_free());
+        assert!(body.collect().await.is_err(), "it has broken off");
     }
 }

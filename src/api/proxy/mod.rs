@@ -24,7 +24,7 @@ mod upgrade;
 use std::net::IpAddr;
 
 pub use apart::{Apart, TakeApart};
-pub use bypass::{Bypass, Wire};
+pub use bypass::{Bypass, Held, Wire};
 pub use half_close::HalfClose;
 pub use socket::Socket;
 

@@ -15,17 +15,19 @@ use crate::sandbox::Inside;
 pub struct Passing {
     body: Incoming,
     connection: Connection,
-    left: Pin<Box<dyn Future<Output = ()> + Send>>,
+    left: Left,
 }
 
 impl Passing {
-    pub fn new(body: Incoming, connection: Connection, inside: &Inside) -> Self {
-        Self { body, connection, left: left(inside) }
+    pub fn new(body: Incoming, connection: Connection, left: Left) -> Self {
+        Self { body, connection, left }
     }
 }
 
 /// Over when the sandbox is being removed.
-pub fn left(inside: &Inside) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+pub type Left = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub fn left(inside: &Inside) -> Left {
     let inside = inside.clone();
     Box::pin(async move {
         inside.left().await;
