@@ -25,7 +25,8 @@
 //! Most of it lives before anybody asks. [`runtime::slots`] keeps a few sandboxes prepared: an id, an id range, namespaces,
 //! cgroups, the image layers shifted into the range, and a first process ([`agent`], cloned by the launcher straight into its
 //! cgroup) that has mounted the kernel file systems and raised a child in the cgroups of the workload, behind the seccomp
-//! filter. Both wait. Bounded disks of the sizes that are asked for wait as well ([`runtime::disk`]). What remains for a create:
+//! filter. Both wait. Bounded disks of the sizes that are asked for wait as well, where they take a file system of their own
+//! ([`runtime::disk`]). What remains for a create:
 //!
 //! 1. [`api`]: JSON becomes a [`model::SandboxSpec`]; every error of the input is found here.
 //! 2. [`sandbox`]: a slot is taken, and the record is written as `Pending`, with everything from which the sandbox could be

@@ -14,6 +14,8 @@ mod mount;
 mod network;
 mod process;
 #[cfg(feature = "daemon")]
+mod quota;
+#[cfg(feature = "daemon")]
 mod schedule;
 mod seccomp;
 mod terminal;
@@ -35,6 +37,11 @@ pub use network::bring_loopback_up;
 pub use process::{
     CloneTarget, Cloned, Ended, ForkFlags, Patience, SingleThreaded, pidfd_open, pidfd_signal, reset_signals,
     set_parent_death_signal, set_resource_limit, wait_any,
+};
+#[cfg(feature = "daemon")]
+pub use quota::{
+    OfProject, ProjectQuotas, QUOTA_UNIT, Quota, limit_project, next_project_quota, project_of, project_quota,
+    project_quotas, set_project,
 };
 #[cfg(feature = "daemon")]
 pub use schedule::{ask_for_short_slices, own_nice};

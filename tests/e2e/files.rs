@@ -27,13 +27,13 @@ fn multipart(files: &[(Value, &[u8])]) -> Vec<u8> {
 }
 
 /// The exec API of one sandbox.
-struct Files<'a> {
+pub struct Files<'a> {
     client: &'a Client,
     sandbox: &'a Sandbox<'a>,
 }
 
 impl<'a> Files<'a> {
-    fn of(daemon: &'a Daemon, sandbox: &'a Sandbox<'a>) -> Self {
+    pub fn of(daemon: &'a Daemon, sandbox: &'a Sandbox<'a>) -> Self {
         Self { client: &daemon.client, sandbox }
     }
 
@@ -41,7 +41,7 @@ impl<'a> Files<'a> {
         self.sandbox.path(&format!("proxy/44772/{rest}"))
     }
 
-    fn upload(&self, files: &[(Value, &[u8])]) -> Response {
+    pub fn upload(&self, files: &[(Value, &[u8])]) -> Response {
         let body = multipart(files);
         let head = format!(
             "POST {} HTTP/1.1\r\nHost: b\r\nConnection: close\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n\

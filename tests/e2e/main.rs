@@ -27,6 +27,7 @@ mod network_named;
 mod network_policy;
 mod network_proofs;
 mod ports;
+mod project;
 mod pty;
 mod pull;
 mod restart;

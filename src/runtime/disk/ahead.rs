@@ -11,18 +11,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::maker::{Maker, find};
+use super::maker::Maker;
 use super::shelf::{Next, Shelf};
 use super::template::Templates;
 use super::{DiskError, DiskSize};
 use crate::model::with_causes;
 use crate::runtime::root::Writable;
 
-/// The bounded disks of this host, those to come included.
+/// Templates, and below them what is ready.
+const DISKS: &str = "disks";
+
+/// Disks on loop devices, those to come included.
 #[derive(Debug)]
-pub struct Disks {
-    /// Or what is missing for them.
-    shared: Result<Arc<Shared>, &'static str>,
+pub struct Ahead {
+    shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -48,37 +50,33 @@ struct Ready {
     writable: Writable,
 }
 
-impl Disks {
-    /// Starts the thread that keeps `target` disks of the default size ready, and as many of all other sizes that are asked
-    /// for. What an earlier daemon had prepared is removed.
+impl Ahead {
+    /// Removes what an earlier daemon had prepared.
     ///
     /// # Errors
-    /// When that cannot be removed, or the thread not be started.
-    pub fn start(state_dir: &Path, target: usize, default: Option<DiskSize>) -> io::Result<Self> {
-        let templates = state_dir.join("disks");
-        let dir = templates.join("ready");
+    /// When that cannot be removed.
+    pub fn clear(state_dir: &Path) -> io::Result<()> {
+        let dir = ready_dir(state_dir);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io::Error::new(error.kind(), format!("remove {}: {error}", dir.display())));
+                Err(io::Error::new(error.kind(), format!("remove {}: {error}", dir.display())))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        let mke2fs = match find() {
-            Ok(mke2fs) => mke2fs,
-            Err(problem) => return Ok(Self { shared: Err(problem), thread: Mutex::default() }),
-        };
-        let maker = Maker::new(Templates::new(templates, mke2fs, default));
-        let state = Mutex::new(State { shelf: Shelf::new(target, default), closed: false });
-        let shared = Arc::new(Shared { maker, dir, state, changed: Condvar::new() });
-        let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("disks".into()).spawn(move || theirs.refill())?;
-        Ok(Self { shared: Ok(shared), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Why no disk can be bounded here.
-    #[must_use]
-    pub fn problem(&self) -> Option<&'static str> {
-        self.shared.as_ref().err().copied()
+    /// Starts the thread that keeps `target` disks of the default size ready, and as many of all other sizes that are asked
+    /// for.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(state_dir: &Path, mke2fs: PathBuf, target: usize, default: Option<DiskSize>) -> io::Result<Self> {
+        let maker = Maker::new(Templates::new(state_dir.join(DISKS), mke2fs, default));
+        let state = Mutex::new(State { shelf: Shelf::new(target, default), closed: false });
+        let shared = Arc::new(Shared { maker, dir: ready_dir(state_dir), state, changed: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("disks".into()).spawn(move || theirs.refill())?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// A writable layer of this size, root's still, in the file `image`, which must not be there. One that is ready, or a
@@ -87,7 +85,7 @@ impl Disks {
     /// # Errors
     /// When a step failed; `image` may be there then.
     pub fn take(&self, image: &Path, size: DiskSize) -> Result<Writable, DiskError> {
-        let shared = self.shared.as_ref().map_err(|problem| DiskError::Missing(problem))?;
+        let shared = &self.shared;
         let ready = shared.lock().shelf.take(size, Instant::now());
         shared.changed.notify_all();
         if let Some(ready) = ready {
@@ -101,9 +99,8 @@ impl Disks {
 
     /// Takes apart what nobody has taken, and makes no more.
     pub fn close(&self) {
-        let Ok(shared) = &self.shared else { return };
-        shared.lock().closed = true;
-        shared.changed.notify_all();
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that prepares disks panicked");
@@ -196,4 +193,8 @@ impl Ready {
     fn discard(self) {
         drop(fs::remove_file(&self.image));
     }
+}
+
+fn ready_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join(DISKS).join("ready")
 }

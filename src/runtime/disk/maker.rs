@@ -15,7 +15,7 @@ use super::{DiskError, DiskSize};
 use crate::runtime::root::Writable;
 use crate::sys::{self, FsContext, LoopDevice, MountAttr};
 
-/// What bounds a disk here, or what is missing for that.
+/// What makes file systems here, or what is missing for disks with one.
 ///
 /// # Errors
 /// What is missing, and what to do.

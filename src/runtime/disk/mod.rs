@@ -1,14 +1,20 @@
-//! A writable layer of bounded size, on whatever file system the state directory is on: an ext4 file system of its own, in a
-//! sparse file, on a loop device.
+//! A writable layer of bounded size, on whatever file system the state directory is on ([`choice`]).
 //!
-//! The kernel refuses what goes beyond it with ENOSPC, bytes and files alike. What is not used takes no room. Mount and
-//! device belong to nobody but the sandbox's root and end with it, also when no daemon is there.
+//! Where that file system counts and bounds projects, a disk is a directory with a project of its own ([`project`]), made as
+//! quickly as any other. Everywhere else it is an ext4 file system of its own, in a sparse file on a loop device: the kernel
+//! refuses what goes beyond it with ENOSPC, bytes and files alike. What is not used takes no room. Mount and device belong to
+//! nobody but the sandbox's root and end with it, also when no daemon is there.
 //!
 //! One file system of each size is made by a program ([`template`]) and copied for each disk ([`maker`]). A few disks of the
 //! sizes that are asked for ([`shelf`]) are made ahead ([`ahead`]), so that a create takes one by renaming a file.
+//!
+//! What counts is what is written over the image, by the sandbox or, where the image's `/etc` leaves no other way, by the daemon
+//! for it; not the output of its entrypoint, which has a bound of its own.
 
 mod ahead;
+mod choice;
 mod maker;
+mod project;
 mod shelf;
 mod template;
 
@@ -17,22 +23,50 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use ahead::Disks;
-pub use maker::find;
+pub use choice::{Disk, Disks, find};
+pub use project::lift;
 
 use crate::sys::SyscallError;
+
+/// The file of a disk with a file system of its own, in the directory of its sandbox.
+pub const IMAGE: &str = "disk.ext4";
+/// The directory of a disk that is a project, likewise.
+pub const DIRECTORY: &str = "disk";
 
 /// Bytes of an inode in the table.
 const INODE_BYTES: u64 = 256;
 /// A file for each so many bytes, when nothing else is asked: what mke2fs takes.
 const BYTES_FOR_A_FILE: u64 = 16 << 10;
 /// Inodes that the file system and the overlay take for themselves.
-pub const OWN_INODES: u64 = 16;
+const OWN_INODES: u64 = 16;
 const BLOCK: u64 = 4096;
 /// Blocks that a block of bits can tell of.
 const GROUP: u64 = 8 * BLOCK * BLOCK;
 
-/// What a sandbox may write.
+/// What a sandbox may write, as far as somebody said it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub bytes: Option<u64>,
+    /// Files and directories.
+    pub inodes: Option<u64>,
+}
+
+impl Bounds {
+    /// Where bytes are bounded.
+    #[must_use]
+    pub fn size(self) -> Option<DiskSize> {
+        self.bytes.map(|bytes| DiskSize { bytes, inodes: self.inodes })
+    }
+
+    /// Files, as many as the bytes are for when nothing else is said.
+    fn files(self) -> Option<u64> {
+        let most = u64::from(u32::MAX) / 2;
+        let files = self.inodes.or(self.bytes.map(|bytes| bytes / BYTES_FOR_A_FILE));
+        files.map(|files| files.clamp(1, most))
+    }
+}
+
+/// What a disk with a file system of its own holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSize {
     pub bytes: u64,
@@ -42,8 +76,8 @@ pub struct DiskSize {
 
 impl DiskSize {
     fn inodes(self) -> u64 {
-        let most = u64::from(u32::MAX) / 2;
-        self.inodes.unwrap_or(self.bytes / BYTES_FOR_A_FILE).clamp(1, most) + OWN_INODES
+        let bounds = Bounds { bytes: Some(self.bytes), inodes: self.inodes };
+        bounds.files().unwrap_or_default() + OWN_INODES
     }
 
     /// So large that `bytes` are left when the file system has taken what it needs: the inodes, and two blocks of bits and
@@ -63,8 +97,10 @@ pub enum DiskError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("make a file system of {bytes} bytes: mke2fs: {told}")]
     Make { bytes: u64, told: String },
-    #[error("bound a disk: {0}")]
-    Missing(&'static str),
+    #[error("find a project that nobody uses, from {first} on")]
+    NoProject { first: u32 },
+    #[error("bound project {id}: the file system does not keep what was set")]
+    NotKept { id: u32 },
     #[error(transparent)]
     Syscall(#[from] SyscallError),
 }

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_template_is_made_once_and_old_ones_go() {
-        let Ok(mke2fs) = super::super::find() else { return };
+        let Ok(mke2fs) = super::super::maker::find() else { return };
         let dir = tempfile::tempdir().expect("a directory");
         let own = dir.path().join("disks");
         let size = |megabytes: u64| DiskSize { bytes: megabytes << 20, inodes: Some(100) };

@@ -5,7 +5,7 @@ mod console;
 mod state;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use self::console::Console;
 use self::state::StateDisk;
@@ -25,8 +25,8 @@ struct Facts {
     user_namespaces: String,
     /// `/proc/sys/kernel/seccomp/actions_avail`
     seccomp_actions: String,
-    /// What makes bounded disks, or what is missing for them.
-    mke2fs: Result<PathBuf, &'static str>,
+    /// What bounds disks, or what is missing for that.
+    disk: Result<String, &'static str>,
     /// The cgroup hierarchies, or why there are none to use.
     cgroups: Result<Layout, String>,
     state: StateDisk,
@@ -42,15 +42,16 @@ pub fn examine(state_dir: &Path) -> Vec<Finding> {
 impl Facts {
     fn gather(state_dir: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let state = StateDisk::of(state_dir);
         Self {
             root: nix::unistd::geteuid().is_root(),
             release: read("/proc/sys/kernel/osrelease"),
             filesystems: read("/proc/filesystems"),
             user_namespaces: read("/proc/sys/user/max_user_namespaces"),
             seccomp_actions: read("/proc/sys/kernel/seccomp/actions_avail"),
-            mke2fs: disks::find(),
+            disk: disks::find(&state.dir),
             cgroups: Layout::find().map_err(|error| error.to_string()),
-            state: StateDisk::of(state_dir),
+            state,
             console: Console::gather(),
         }
     }
@@ -148,15 +149,12 @@ fn unified(facts: &Facts) -> Finding {
 }
 
 fn disk(facts: &Facts) -> Finding {
-    let detail = match &facts.mke2fs {
-        Ok(program) => format!("ext4 on loop devices, made by {}", program.display()),
-        Err(problem) => (*problem).to_owned(),
-    };
+    let detail = facts.disk.clone().unwrap_or_else(str::to_owned);
     Finding {
         fallback: Some("sandboxes run without it and say so, or are refused (limits.unenforceable)".to_owned()),
         lost: Some("the limit of the disk".to_owned()),
         required: false,
-        ..required("limit of disk", facts.mke2fs.is_ok(), detail)
+        ..required("limit of disk", facts.disk.is_ok(), detail)
     }
 }
 
@@ -188,7 +186,7 @@ mod tests {
             filesystems: "nodev\tproc\nnodev\toverlay\n".to_owned(),
             user_namespaces: "1000".to_owned(),
             seccomp_actions: "kill_process errno allow".to_owned(),
-            mke2fs: Ok("/sbin/mke2fs".into()),
+            disk: Ok("ext4 on loop devices".to_owned()),
             cgroups: Ok(Layout {
                 unified: "/sys/fs/cgroup/unified".into(),
                 unified_controllers: Vec::new(),

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::tree;
 use crate::model::SandboxId;
-
-/// The file system of a sandbox whose disk is bounded, in its directory.
-pub const DISK_IMAGE: &str = "disk.ext4";
+use crate::runtime::disk;
 
 /// Whether the entrypoint's output outlives the sandbox's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +31,11 @@ impl SandboxDirs {
     }
 
     #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    #[must_use]
     pub fn of(&self, id: &SandboxId) -> PathBuf {
         self.root.join(id.as_str())
     }
@@ -49,23 +52,17 @@ impl SandboxDirs {
         Ok(dir)
     }
 
-    /// Removes what a sandbox has here, without following anything in it.
+    /// Removes what a sandbox has here, without following anything in it. Nothing writes there any more.
     pub fn remove(&self, id: &SandboxId, logs: Logs) -> io::Result<()> {
         let dir = self.of(id);
-        let remove = |dir: PathBuf| {
-            let told = |error: io::Error| io::Error::new(error.kind(), format!("remove {}: {error}", dir.display()));
-            tree::remove(&dir).map_err(told)
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("remove {}: {error}", dir.display()));
+        // While there is something that counts, nobody else gets its number.
+        let lifted = disk::lift(&dir);
+        let removed = match logs {
+            Logs::Remove => tree::remove(&dir),
+            Logs::Keep => remove_layer(&dir),
         };
-        match logs {
-            Logs::Remove => remove(dir),
-            Logs::Keep => {
-                match fs::remove_file(dir.join(DISK_IMAGE)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-                ["upper", "work"].into_iter().try_for_each(|name| remove(dir.join(name)))
-            }
-        }
+        lifted.and(removed).map_err(told)
     }
 
     /// The sandboxes that have a directory.
@@ -74,6 +71,15 @@ impl SandboxDirs {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
+}
+
+/// The writable layer, of whichever kind it is.
+fn remove_layer(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(disk::IMAGE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    ["upper", "work", disk::DIRECTORY].into_iter().try_for_each(|name| tree::remove(&dir.join(name)))
 }
 
 /// Creates the two log segments.

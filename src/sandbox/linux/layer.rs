@@ -1,29 +1,23 @@
-//! The writable layer of a sandbox: two directories in its own below the state directory, or, where its size is bounded, in
-//! a file system of its own.
+//! The writable layer of a sandbox, bounded or not, in its own directory below the state directory.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use nix::sys::statvfs::fstatvfs;
-
-use super::dirs::DISK_IMAGE;
 use super::{Inner, failed};
 use crate::model::{DiskUsage, Limits, Reason, SandboxId};
-use crate::runtime::disk::{DiskError, DiskSize, Disks, OWN_INODES};
+use crate::runtime::disk::{self, Bounds, Disk, Disks};
 use crate::runtime::root::Writable;
 use crate::sandbox::host::{HostError, IdBase};
 
 /// What of the limits of the disk cannot be enforced here, in words that end "cannot enforce the ...".
 pub fn missing(disks: &Disks, limits: &Limits) -> Option<String> {
-    match (limits.disk_bytes, limits.disk_inodes) {
-        (None, None) => None,
-        (None, Some(_)) => Some("inodes limit: it takes a disk limit beside it".to_owned()),
-        (Some(_), _) => disks.problem().map(|problem| format!("disk limit: {problem}")),
-    }
+    disks.missing(bounds(limits))
+}
+
+pub fn bounds(limits: &Limits) -> Bounds {
+    Bounds { bytes: limits.disk_bytes, inodes: limits.disk_inodes }
 }
 
 /// Makes it, with what this host cannot enforce of it.
@@ -42,49 +36,38 @@ pub fn make(
         return Err(HostError { reason: Reason::LimitNotEnforceable, message });
     }
     let note = missing.map(|what| format!("this host cannot enforce the {what}"));
-    let writable = match limits.disk_bytes.filter(|_| inner.bounded_disks.problem().is_none()) {
-        None => {
-            let writable = Writable::below(dir);
-            writable.make().map_err(file_failed)?;
-            writable
-        }
-        Some(bytes) => {
-            let size = DiskSize { bytes, inodes: limits.disk_inodes };
-            inner.bounded_disks.take(&dir.join(DISK_IMAGE), size).map_err(disk_failed)?
-        }
-    };
-    writable.give(base).map_err(file_failed)?;
-    if let Some(mount) = writable.mount() {
-        inner.bounded().insert(id.clone(), mount);
-    }
+    let taken = inner.bounded_disks.take(dir, bounds(limits));
+    let (writable, disk) = taken.map_err(|error| failed(Reason::StartFailed, &error))?;
+    writable.give(base).map_err(|error| failed(Reason::StartFailed, &error))?;
+    inner.bounded().extend(disk.map(|disk| (id.clone(), disk)));
     Ok((writable, note))
 }
 
-/// Finds the file system of a sandbox again that an earlier daemon made: its root tells of the same one.
+/// Finds the disk of a sandbox again that an earlier daemon made.
 pub fn find_again(inner: &Inner, id: &SandboxId, pid: i32) {
-    if !inner.dirs.of(id).join(DISK_IMAGE).exists() {
-        return;
-    }
-    let root = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(format!("/proc/{pid}/root"));
-    match root {
-        Ok(root) => drop(inner.bounded().insert(id.clone(), Arc::new(OwnedFd::from(root)))),
+    match Disk::find_again(&inner.dirs.of(id), || open_root(pid)) {
+        Ok(disk) => inner.bounded().extend(disk.map(|disk| (id.clone(), disk))),
         Err(error) => tracing::warn!(%error, sandbox.id = %id, "the use of its disk will not be told"),
     }
 }
 
+fn open_root(pid: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(format!("/proc/{pid}/root"))
+}
+
 /// What is used of a bounded disk, as its file system counts it.
 pub fn usage(inner: &Inner, id: &SandboxId) -> Option<DiskUsage> {
-    let mount = inner.bounded().get(id).cloned()?;
-    let found = fstatvfs(&mount).ok()?;
-    let blocks = found.blocks().saturating_sub(found.blocks_free());
-    let inodes = found.files().saturating_sub(found.files_free()).saturating_sub(OWN_INODES);
-    Some(DiskUsage { bytes: blocks.saturating_mul(found.fragment_size()), inodes, complete: true })
+    let disk = inner.bounded().get(id).cloned()?;
+    disk.usage()
 }
 
-fn file_failed(error: io::Error) -> HostError {
-    failed(Reason::StartFailed, &error)
-}
-
-fn disk_failed(error: DiskError) -> HostError {
-    failed(Reason::StartFailed, &error)
+/// Where the writable layer is, and what bounds it if anything does.
+pub fn place(inner: &Inner, id: &SandboxId) -> (String, String) {
+    let (dir, disk) = (inner.dirs.of(id), inner.bounded().get(id).cloned());
+    let name = match disk {
+        None => "upper",
+        Some(Disk::Loop(_)) => disk::IMAGE,
+        Some(Disk::Project(_)) => disk::DIRECTORY,
+    };
+    (dir.join(name).display().to_string(), disk.map(|disk| disk.words()).unwrap_or_default())
 }

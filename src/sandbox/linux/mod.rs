@@ -18,7 +18,6 @@ mod unmounts;
 mod usage;
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -40,11 +39,11 @@ use super::fetch::{Fetch, Presence};
 use super::host::{End, Host, HostError, IdBase, Launched, Life, Reservation};
 use crate::guest::{Guest, GuestError};
 use crate::image::{ImageError, ImageStore, Puller};
-use crate::model::{Exit, Limits, NetworkOffer, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
+use crate::model::{Exit, NetworkOffer, NetworkPolicy, Reason, SandboxId, SandboxSpec, Usage, with_causes};
 use crate::network::{BridgeError, ResolverError};
 use crate::proto::{FailureKind, StepFailure};
 use crate::runtime::cgroup::{CgroupError, Cgroups};
-use crate::runtime::disk::{self as bounded, DiskSize};
+use crate::runtime::disk as bounded;
 use crate::runtime::idrange::IdRanges;
 use crate::runtime::launcher::{Launcher, LauncherError};
 use crate::runtime::root::Way;
@@ -96,8 +95,8 @@ struct Inner {
     /// Kills for want of memory that some command has told of.
     told_kills: Mutex<HashMap<SandboxId, u64>>,
     bounded_disks: bounded::Disks,
-    /// A way to each disk that is bounded, to ask how full it is.
-    bounded: Mutex<HashMap<SandboxId, Arc<OwnedFd>>>,
+    /// Each disk that is bounded, to ask how full it is.
+    bounded: Mutex<HashMap<SandboxId, bounded::Disk>>,
     unmounts: Unmounts,
 }
 
@@ -135,7 +134,7 @@ impl LinuxHost {
         let slots = Slots::start(maker, config.slots)?;
         let way = provision::find_way(&config, &slots, &dirs)?;
         let sockets = Sockets::start().map_err(directory)?;
-        let bounded_disks = bounded_disks(&config).map_err(directory)?;
+        let bounded_disks = bounded_disks(&config, &dirs).map_err(directory)?;
         let inner = Inner {
             boot_id: boot_id.trim().to_owned(),
             reserved: Mutex::default(),
@@ -181,7 +180,7 @@ impl LinuxHost {
     }
 
     /// The cgroups are killed next; this reaches a sandbox that was moved out of them. Returns its disk.
-    fn kill(&self, id: &SandboxId) -> Option<Arc<OwnedFd>> {
+    fn kill(&self, id: &SandboxId) -> Option<bounded::Disk> {
         self.inner.disks.forget(id);
         self.inner.told_kills().remove(id);
         let disk = self.inner.bounded().remove(id);
@@ -227,7 +226,7 @@ impl Inner {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bounded(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Arc<OwnedFd>>> {
+    fn bounded(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, bounded::Disk>> {
         self.bounded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -429,10 +428,9 @@ impl Life for LinuxLife {
 }
 
 /// With some of the default size ahead, so that no create need wait for one.
-fn bounded_disks(config: &LinuxConfig) -> std::io::Result<bounded::Disks> {
-    let Limits { disk_bytes, disk_inodes, .. } = config.default_limits;
-    let default = disk_bytes.map(|bytes| DiskSize { bytes, inodes: disk_inodes });
-    bounded::Disks::start(&config.state_dir, config.disks, default)
+fn bounded_disks(config: &LinuxConfig, dirs: &SandboxDirs) -> std::io::Result<bounded::Disks> {
+    let default = layer::bounds(&config.default_limits).size();
+    bounded::Disks::start(&config.state_dir, dirs.root(), config.disks, default)
 }
 
 fn failed(reason: Reason, error: &dyn std::error::Error) -> HostError {

@@ -56,6 +56,7 @@ impl LinuxHost {
         proof: Option<&str>,
     ) -> Vec<(String, String)> {
         let proof = proof.and_then(|proof| Proof::from_text(proof).ok());
+        let (layer, bound) = layer::place(&self.inner, id);
         let mut lines = vec![
             ("Image digest", proof.as_ref().map(|proof| proof.image.clone()).unwrap_or_default()),
             ("PID 1", proof.map(|proof| format!("{} on the host", proof.pid)).unwrap_or_default()),
@@ -73,7 +74,8 @@ impl LinuxHost {
             ),
             ("Network policy", policy_line(spec)),
             ("Network use", self.traffic_line(id)),
-            ("Root", format!("read-only image layers under {}", self.inner.dirs.of(id).join("upper").display())),
+            ("Root", format!("read-only image layers under {layer}")),
+            ("Disk bounded by", bound),
         ];
         lines.retain(|(_, value)| !value.is_empty());
         let mut lines: Vec<_> = lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

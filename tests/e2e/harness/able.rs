@@ -29,7 +29,7 @@ pub fn installed(test: &str, program: &Path) -> bool {
 }
 
 /// Past the capture of libtest, which would swallow the output of a test that passes.
-fn skip(test: &str, missing: &str) {
+pub fn skip(test: &str, missing: &str) {
     drop(writeln!(io::stderr(), "SKIPPED {test}: missing {missing}"));
 }
 

@@ -10,10 +10,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::able::{able, cgroup_mounts, unified};
+use super::able::{able, cgroup_mounts, skip, unified};
 use super::http::Client;
 use super::image::{IMAGE, archive};
 use super::oracle::Snapshot;
+use super::volume::{Kind, Volume};
 use super::wait::{tried, until};
 use super::world::Namespace;
 
@@ -24,6 +25,8 @@ const CONFIG: &str = "[lifecycle]\nmin_timeout_seconds = 1\nterminated_retention
 pub const PREPARED: usize = 4;
 
 pub struct Daemon {
+    /// What its state directory is on, when that is not what the others' are on. Unmounted before the directory goes.
+    volume: Option<Volume>,
     dir: TempDir,
     /// The cgroup of this daemon's sandboxes: nobody else's sandboxes are in it.
     pub cgroup: String,
@@ -45,20 +48,38 @@ impl Daemon {
         if !able(test) {
             return None;
         }
-        Some(Self::begin(config, None))
+        Some(Self::prepare(config).begin())
+    }
+
+    /// As [`start_with`](Self::start_with), with its state directory on a file system of this kind; `None` (and a line about it) also where
+    /// the kernel has none.
+    pub fn start_on(test: &str, kind: Kind, config: &str) -> Option<Self> {
+        if !able(test) {
+            return None;
+        }
+        let mut daemon = Self::prepare(config);
+        fs::create_dir(daemon.state_dir()).expect("made");
+        match Volume::mount(kind, &daemon.path("volume"), &daemon.state_dir()) {
+            Ok(volume) => daemon.volume = Some(volume),
+            Err(missing) => {
+                skip(test, &missing);
+                return None;
+            }
+        }
+        Some(daemon.begin())
     }
 
     /// As [`start_with`](Self::start_with), in a network namespace of its own. The machine must be able to.
     pub fn start_within(namespace: &Namespace, config: &str) -> Self {
-        Self::begin(config, Some(namespace.clone()))
+        let mut daemon = Self::prepare(config);
+        daemon.namespace = Some(namespace.clone());
+        daemon.begin()
     }
 
-    fn begin(config: &str, namespace: Option<Namespace>) -> Self {
-        let mut daemon = Self::prepare(config);
-        daemon.namespace = namespace;
-        daemon.launch();
-        daemon.client.ask("POST", &format!("/v1/images/import?name={IMAGE}"), archive()).expect_success();
-        daemon
+    fn begin(mut self) -> Self {
+        self.launch();
+        self.client.ask("POST", &format!("/v1/images/import?name={IMAGE}"), archive()).expect_success();
+        self
     }
 
     fn prepare(config: &str) -> Self {
@@ -71,7 +92,7 @@ impl Daemon {
             format!("{CONFIG}\n[runtime]\ncgroup_parent = \"{cgroup}\"\nprepared_slots = 4\n{config}\n{network}");
         fs::write(dir.path().join("config.toml"), text).expect("written");
         let client = Client::unix(&dir.path().join("api.sock"));
-        Self { dir, cgroup, client, child: None, namespace: None }
+        Self { volume: None, dir, cgroup, client, child: None, namespace: None }
     }
 
     /// Starts the program again, on the same directories, and waits until it answers.
