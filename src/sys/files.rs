@@ -62,6 +62,30 @@ pub fn begin_writeback(fd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Has btrfs write this file in place and without checksums; it is empty still. Of other file systems nothing is asked.
+///
+/// What is written past the cache by who may change it meanwhile (a loop device does) would not match its checksum, and could not
+/// be read again (btrfs before Linux 6.15).
+#[cfg(feature = "daemon")]
+pub fn write_in_place(file: BorrowedFd<'_>) -> Result<()> {
+    use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
+    const FS_IOC_GETFLAGS: libc::c_ulong = 0x8008_6601;
+    const FS_IOC_SETFLAGS: libc::c_ulong = 0x4008_6602;
+    const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
+    if !fstatfs(file).is_ok_and(|found| found.filesystem_type() == BTRFS_SUPER_MAGIC) {
+        return Ok(());
+    }
+    let mut flags: libc::c_int = 0;
+    // SAFETY: FS_IOC_GETFLAGS fills an int, which lives across the call.
+    let found = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_GETFLAGS, &raw mut flags) };
+    checked(found.into(), || format!("ioctl({}, FS_IOC_GETFLAGS)", file.as_raw_fd()))?;
+    flags |= FS_NOCOW_FL;
+    // SAFETY: FS_IOC_SETFLAGS reads an int, which lives across the call.
+    let set = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_SETFLAGS, &raw const flags) };
+    checked(set.into(), || format!("ioctl({}, FS_IOC_SETFLAGS, {flags:#x})", file.as_raw_fd()))?;
+    Ok(())
+}
+
 /// Marks every descriptor from `first` on close-on-exec (`close_range(2)`, Linux 5.11).
 pub fn cloexec_from(first: RawFd) -> Result<()> {
     // SAFETY: only sets a flag on descriptors.

@@ -26,6 +26,8 @@ mod xattr;
 pub use clock::{boot_nanos, unix_nanos};
 pub use error::{Result, SyscallError, told};
 pub use fdpass::{Message, receive, send};
+#[cfg(feature = "daemon")]
+pub use files::write_in_place;
 pub use files::{adopt_fd, begin_writeback, cloexec_from, close_all_but, is_of_kernel, memfd, move_fd, set_cloexec};
 pub use keyring::join_anonymous_session_keyring;
 #[cfg(feature = "daemon")]
