@@ -19,6 +19,8 @@ mod quota;
 mod schedule;
 mod seccomp;
 mod terminal;
+#[cfg(test)]
+pub mod trial;
 #[cfg(feature = "daemon")]
 mod watch;
 mod xattr;

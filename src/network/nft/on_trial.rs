@@ -2,15 +2,16 @@
 
 use super::{Sandboxes, Table};
 use crate::network::netlink::apart;
+use crate::sys::trial;
 
 /// On a thread in a network namespace of its own.
 pub fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     apart(|| Ok(work())).expect("done in a network namespace")
 }
 
-/// On a table of its own in such a namespace. It takes root, and is nothing without.
+/// On a table of its own in such a namespace. It takes root.
 pub fn with_table(work: impl FnOnce(&Table, &Sandboxes) + Send) {
-    if !nix::unistd::Uid::effective().is_root() {
+    if !trial::has_root() {
         return;
     }
     elsewhere(|| {

@@ -31,10 +31,11 @@ mod tests {
 
     use super::*;
     use crate::network::nft::on_trial;
+    use crate::sys::trial;
 
     #[test]
     fn who_listens_on_all_addresses_is_seen() {
-        if !nix::unistd::Uid::effective().is_root() {
+        if !trial::has_root() {
             return;
         }
         on_trial::elsewhere(|| {
