@@ -1,6 +1,7 @@
 //! Every sandbox's way out: made, found again by a later daemon, and taken away.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -21,7 +22,7 @@ use super::nft::{CannotFilter, Member, Sandboxes, Table};
 use super::overlap::Overlap;
 use super::reaper::Reaper;
 use super::watch::Watch;
-use super::{near, overlap, queue};
+use super::{conntrack, near, overlap, queue};
 use crate::model::{NetworkPolicy, NetworkTerms, NetworkUsage, SandboxId};
 
 /// The end inside a sandbox.
@@ -232,9 +233,8 @@ impl Bridge {
 
     /// Clears away, at once where that can be.
     fn finish(&self, id: &SandboxId, leg: Leg) {
-        if !self.ways.clear(id, &leg) {
-            self.reaper.take(id.clone(), leg);
-        }
+        let left = self.ways.clear(vec![(id.clone(), leg)]);
+        left.into_iter().for_each(|(id, leg)| self.reaper.take(id, leg));
     }
 
     /// What went over the sandbox's interface, as it is counted now; `None` when it has none.
@@ -348,20 +348,28 @@ impl Ways {
     }
 
     fn disconnect(&self, id: &SandboxId) {
-        if let Err(error) = remove_link(&link_name(id)) {
+        let name = link_name(id);
+        // Mostly it went with its namespace. To look holds up nobody who changes links.
+        if index(&name).is_err_and(|error| error.errno == Errno::ENODEV) {
+            return;
+        }
+        if let Err(error) = remove_link(&name) {
             tracing::error!(%error, sandbox.id = %id, "an interface could not be removed");
         }
     }
 
-    /// Removes what outlives the rules: interface, routes, connections. Only then may another have the address, and not before
-    /// the rules have gone too: false where they have not, and it is to be tried again.
-    pub(super) fn clear(&self, id: &SandboxId, leg: &Leg) -> bool {
-        self.disconnect(id);
-        for address in leg.addresses.each() {
-            if let Err(error) = super::conntrack::forget(address) {
-                tracing::warn!(%error, sandbox.id = %id, "connections of a sandbox that is gone could not be forgotten");
-            }
+    /// Removes what outlives the rules: interfaces, routes, connections. Only then may another have the addresses, and not before
+    /// the rules have gone too; those whose have not come back, and are to be tried again.
+    pub(super) fn clear(&self, gone: Vec<(SandboxId, Leg)>) -> Vec<(SandboxId, Leg)> {
+        gone.iter().for_each(|(id, _)| self.disconnect(id));
+        let addresses: Vec<IpAddr> = gone.iter().flat_map(|(_, leg)| leg.addresses.each()).collect();
+        if let Err(error) = conntrack::forget(&addresses) {
+            tracing::warn!(%error, ?addresses, "connections of sandboxes that are gone could not be forgotten");
         }
+        gone.into_iter().filter(|(id, leg)| !self.is_free(id, leg)).collect()
+    }
+
+    fn is_free(&self, id: &SandboxId, leg: &Leg) -> bool {
         if leg.is_left && self.remove_left(leg).is_err() {
             return false;
         }
@@ -513,6 +521,7 @@ mod tests {
         on_trial::elsewhere(|| {
             let (ways, _) = Ways::open(NetworkConfig::usual("trial")).expect("opened");
             let (id, place) = (SandboxId::random(), ways.pool.take().expect("a place"));
+            let name = id.short();
             let addresses = ways.pool.addresses(place);
             let number = ways.egress.networks().join(&"team".parse().expect("a name"), &id, addresses);
             let leg =
@@ -522,12 +531,14 @@ mod tests {
             // Whatever fails then.
             Table::remove_whole(ways.table_name()).expect("removed");
             let leg = ways.forget(&id).expect("there");
-            assert!(leg.is_left && !ways.clear(&id, &leg));
-            let is_held = || ways.egress.networks().find(1, &id.short()).is_some();
+            assert!(leg.is_left);
+            let left = ways.clear(vec![(id.clone(), leg.clone())]);
+            assert_eq!(left, [(id, leg.clone())]);
+            let is_held = || ways.egress.networks().find(1, &name).is_some();
             assert!(is_held(), "its place went to another");
             ways.guard();
             ways.table.add(&[ways.member(&leg)]).expect("as if it were there still");
-            assert!(ways.clear(&id, &leg) && !is_held());
+            assert!(ways.clear(left).is_empty() && !is_held());
             assert_eq!(ways.table.have(&[ways.member(&leg)]).expect("asked"), [false]);
         });
     }

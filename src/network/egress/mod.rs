@@ -43,11 +43,11 @@ pub struct Egress {
     special: [Vec<Range>; 2],
     wards: RwLock<HashMap<IpAddr, Arc<Ward>>>,
     networks: Networks,
-    /// Ends the connections of an address that are not to go on; another one in tests.
+    /// Ends the connections of addresses that are not to go on; another one in tests.
     forget_unless: ForgetUnless,
 }
 
-type ForgetUnless = fn(IpAddr, &dyn Fn(IpAddr) -> bool) -> Result<(), NetlinkError>;
+type ForgetUnless = fn(&[IpAddr], &dyn Fn(IpAddr, IpAddr) -> bool) -> Result<(), NetlinkError>;
 
 /// What became of answers that were to be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,8 +183,7 @@ impl Egress {
         // Whoever is shut stays so until no connection is left that the policy forbids.
         self.table.exchange(&remove, &add, if cutting.is_some() { &[] } else { member })?;
         if let Some(policy) = cutting {
-            let cut = |address: &IpAddr| (self.forget_unless)(*address, &|to| kernel.passes(policy, to));
-            ward.member.addresses.iter().try_for_each(cut)?;
+            (self.forget_unless)(&ward.member.addresses, &|_, to| kernel.passes(policy, to))?;
             self.table.add(member)?;
         }
         gone.iter().for_each(|to| drop(kernel.learned.remove(to)));

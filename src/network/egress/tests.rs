@@ -33,7 +33,7 @@ fn answer(seconds: u64) -> [Answer; 1] {
     [([23, 1, 1, 1].into(), Duration::from_secs(seconds))]
 }
 
-fn cannot_forget(_: IpAddr, _: &dyn Fn(IpAddr) -> bool) -> Result<(), NetlinkError> {
+fn cannot_forget(_: &[IpAddr], _: &dyn Fn(IpAddr, IpAddr) -> bool) -> Result<(), NetlinkError> {
     Err(NetlinkError { what: "IPCTNL_MSG_CT_GET".to_owned(), errno: Errno::EMFILE })
 }
 
