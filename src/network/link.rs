@@ -9,6 +9,8 @@ use super::netlink::{Attributes, CREATE, EXCLUSIVE, Message, NetlinkError, Proto
 const HARDWARE_ADDRESS: [u8; 6] = [0x02, 0x62, 0x69, 0x76, 0x6f, 0x75];
 
 const IFLA_GROUP: u16 = 27;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const NO_LINK_LOCAL: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
@@ -25,18 +27,21 @@ pub struct Link {
 }
 
 /// The pair: one end here, in the group of all such links, the other with its final name in the namespace. Both are down.
+///
+/// Each has one queue each way. Without a word the kernel makes one for every processor and takes all but the first away again,
+/// which waits for every processor to leave what it is at, twice for a pair, while nobody else changes a link.
 pub fn make_pair(name: &str, group: u32, peer: &str, namespace: BorrowedFd<'_>) -> Message {
-    let other = Attributes::new()
-        .text(libc::IFLA_IFNAME, peer)
-        .bytes(libc::IFLA_ADDRESS, &HARDWARE_ADDRESS)
-        .native(libc::IFLA_NET_NS_FD, namespace.as_raw_fd().cast_unsigned());
+    let end = |name| {
+        Attributes::new()
+            .text(libc::IFLA_IFNAME, name)
+            .bytes(libc::IFLA_ADDRESS, &HARDWARE_ADDRESS)
+            .native(IFLA_NUM_TX_QUEUES, 1)
+            .native(IFLA_NUM_RX_QUEUES, 1)
+    };
+    let other = end(peer).native(libc::IFLA_NET_NS_FD, namespace.as_raw_fd().cast_unsigned());
     let data = Attributes::new().nest_after(VETH_INFO_PEER, &link_header(0, 0), &other);
     let info = Attributes::new().text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, &data);
-    let pair = Attributes::new()
-        .text(libc::IFLA_IFNAME, name)
-        .bytes(libc::IFLA_ADDRESS, &HARDWARE_ADDRESS)
-        .native(IFLA_GROUP, group)
-        .nest(libc::IFLA_LINKINFO, &info);
+    let pair = end(name).native(IFLA_GROUP, group).nest(libc::IFLA_LINKINFO, &info);
     let flags = CREATE | EXCLUSIVE;
     Message::new(format!("RTM_NEWLINK({name})"), libc::RTM_NEWLINK, flags, &link_header(0, 0), &pair)
 }

@@ -16,6 +16,10 @@ use super::near::neighbours;
 use super::netlink::{Change, Groups, NetlinkError, Protocol, Subscription};
 use super::nft::touched;
 
+/// Every sandbox that comes or goes is a dozen changes. After some were heard, so much time is left for more to come, in
+/// milliseconds, and they are looked at together.
+const TOGETHER: u16 = 20;
+
 #[derive(Debug)]
 pub(super) struct Watch {
     /// The thread ends when this is closed.
@@ -73,6 +77,8 @@ fn run(ways: &Ways, ears: &Ears) {
         if routes && ears.routes.changes().is_none_or(|changes| changes.iter().any(|change| concerns(ways, change))) {
             ways.look_around();
         }
+        // Ends early with the daemon.
+        let _ = poll(&mut [PollFd::new(ears.end.as_fd(), PollFlags::POLLIN)], TOGETHER);
     }
 }
 
