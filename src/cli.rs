@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use crate::console::doctor::Configured;
 use crate::console::{self, Client, Failure, Remote};
 
 /// Runs programs in isolated sandboxes on a bare Linux host
@@ -214,12 +215,12 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     Ok(io::Write::write_all(&mut io::stdout(), &script)?)
 }
 
-/// Carries a client's command out, tells what failed, and returns the exit code. `state_dir` is what a daemon with this
+/// Carries a client's command out, tells what failed, and returns the exit code. `configured` tells what a daemon with this
 /// configuration file has.
 #[must_use]
-pub fn perform(cli: &Cli, state_dir: impl FnOnce(Option<&Path>) -> Result<PathBuf, String>) -> u8 {
+pub fn perform(cli: &Cli, configured: impl FnOnce(Option<&Path>) -> Configured) -> u8 {
     let done = match &cli.command {
-        Command::Doctor(args) if !args.verify_images => console::doctor::doctor(args, state_dir),
+        Command::Doctor(args) if !args.verify_images => console::doctor::doctor(args, configured),
         Command::Completions { shell } => completions(*shell).map(|()| 0),
         command => ask_daemon(&cli.remote, command),
     };

@@ -10,6 +10,7 @@ use super::client::Call;
 use super::lines::Lines;
 use super::{Client, Failure, screen};
 use crate::model::Finding;
+use crate::network::Wanted;
 use crate::{network, runtime};
 
 /// `EX_UNAVAILABLE` of `sysexits.h`: the host cannot run sandboxes.
@@ -85,19 +86,27 @@ fn in_words(line: &Looked) -> String {
     if line.status == "sound" { sound } else { format!("{sound}: {}", line.message) }
 }
 
-/// Prints the findings; returns the exit code, which says whether sandboxes can run here. `configured` tells the state
-/// directory of a daemon with this configuration file, or what is wrong with it.
+/// What a daemon has by its configuration; or what is wrong with that.
+#[derive(Debug)]
+pub struct Configured {
+    pub state_dir: Result<PathBuf, String>,
+    pub network: Result<Wanted, String>,
+}
+
+/// Prints the findings; returns the exit code, which says whether sandboxes can run here. `configured` tells what a daemon with
+/// this configuration file has.
 ///
 /// # Errors
 /// When nobody tells the state directory, or standard output cannot be written.
-pub fn doctor(args: &Doctor, configured: impl FnOnce(Option<&Path>) -> Result<PathBuf, String>) -> Result<u8, Failure> {
+pub fn doctor(args: &Doctor, configured: impl FnOnce(Option<&Path>) -> Configured) -> Result<u8, Failure> {
     let unknown = |problem| Failure::Unusable {
         action: "find the state directory (or name it: --state-dir DIR)".to_owned(),
         problem,
     };
-    let state_dir = args.state_dir.clone().map_or_else(|| configured(args.config.as_deref()), Ok).map_err(unknown)?;
+    let Configured { state_dir, network } = configured(args.config.as_deref());
+    let state_dir = args.state_dir.clone().map_or(state_dir, Ok).map_err(unknown)?;
     let mut findings = runtime::doctor::examine(&state_dir);
-    findings.extend(network::doctor::examine());
+    findings.extend(network::doctor::examine(network));
     if args.json {
         screen::json(&findings)?;
     } else {

@@ -17,6 +17,6 @@ mod run;
 mod serve;
 mod stop;
 
-pub use config::{Config, state_dir};
+pub use config::{Config, network, state_dir};
 pub use failure::StartFailure;
 pub use run::main;

@@ -47,6 +47,16 @@ fn mode(daemon: &Daemon) -> Value {
     daemon.client.get("/version").expect(200).json()["network"].clone()
 }
 
+/// What doctor finds of this feature, for a daemon with this configuration.
+fn finding(host: &Namespace, config: &str, feature: &str) -> Value {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), config).expect("written");
+    let arguments = ["doctor", "--json", "--config", &file.path().display().to_string()];
+    let told = host.command(env!("CARGO_BIN_EXE_bivouac"), &arguments);
+    let all: Vec<Value> = serde_json::from_str(&told).expect("JSON");
+    all.into_iter().find(|one| one["feature"].as_str().is_some_and(|name| name.ends_with(feature))).expect("a finding")
+}
+
 /// Whoever asks for a network hears why there is none, and nothing is made.
 #[track_caller]
 fn check_refused(daemon: &Daemon, why: &str) {
@@ -111,13 +121,14 @@ fn rules_of_the_host_that_close_the_way_are_told() {
     assert!(decision(&daemon).contains(why) && mode(&daemon) == "none", "{}", decision(&daemon));
     check_refused(&daemon, why);
     check_untouched(&world.host);
-    let doctor = || -> Value {
-        let told = world.host.command(env!("CARGO_BIN_EXE_bivouac"), &["doctor", "--json"]);
-        let all: Vec<Value> = serde_json::from_str(&told).expect("JSON");
-        all.into_iter().find(|one| one["feature"].to_string().contains("(mode auto)")).expect("a finding")
-    };
+    let doctor = || finding(&world.host, "", "(mode auto)");
     assert!(doctor()["detail"].to_string().contains("chain FORWARD of table ip filter"), "{}", doctor());
     assert_eq!(doctor()["found"], false);
+    let bridge = finding(&world.host, "[network]\nmode = 'bridge'\npool_v4 = '10.99.0.0/16'\n", "(mode bridge)");
+    assert_eq!(bridge["found"], true);
+    assert!(bridge["detail"].to_string().contains("unless 10.99.0.0/16 passes there"), "{bridge}");
+    let taken = finding(&world.host, "[network]\nmode = 'bridge'\npool_v4 = '203.0.113.0/24'\n", "network");
+    assert!(taken["detail"].to_string().contains("is not for private use"), "{taken}");
     check_untouched(&world.host);
     // As the host decides, and not as it was.
     daemon.stop();

@@ -206,6 +206,19 @@ pub fn state_dir(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>)
     )
 }
 
+/// The network of a daemon without flags.
+///
+/// # Errors
+/// With every problem for which it would not be sure.
+pub fn network(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Result<Wanted, String> {
+    let mut reader = Reader::new(gather(file, &variable));
+    let wanted = network::read(&mut reader, "bivouac");
+    match reader.into_problems() {
+        problems if problems.is_empty() => Ok(wanted),
+        problems => Err(problems.join("; ")),
+    }
+}
+
 /// What the file and the environment say.
 fn gather(file: Option<&Path>, variable: &impl Fn(&str) -> Option<String>) -> Values {
     let mut values = Values::default();
