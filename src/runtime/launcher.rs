@@ -23,8 +23,9 @@ use crate::proto::{
 };
 use crate::sys::{self, SyscallError};
 
-/// How long an answer may take that takes a millisecond.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may take that takes a millisecond. Where the kernel still takes apart the namespaces of many sandboxes, a
+/// new one waits for that.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]
 pub enum LauncherError {
