@@ -9,7 +9,7 @@ mod ward;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::conntrack;
@@ -92,7 +92,7 @@ impl Egress {
             let learned = learned.into_iter().map(|(address, found)| (address, remembered(found))).collect();
             // What was shut has connections that nobody has ended.
             let is_unsure = !is_present && !is_new;
-            let kernel = Kernel { entries, learned, is_present, is_unsure, is_uncut: true, ..Kernel::default() };
+            let kernel = Kernel { entries, learned, is_present, is_unsure, ..Kernel::default() };
             drop(self.keep(Ward::new(member, Standing::Unknown, kernel)));
         }
         let mut stale: Vec<Entry> = Vec::new();
@@ -188,7 +188,6 @@ impl Egress {
         }
         gone.iter().for_each(|to| drop(kernel.learned.remove(to)));
         (kernel.entries, kernel.is_present, kernel.is_unsure) = (wanted, true, false);
-        kernel.is_uncut &= cutting.is_none();
         Ok(())
     }
 
@@ -285,7 +284,7 @@ impl Egress {
             Ok(looked) => looked,
             Err(error) => return tracing::error!(%error, "what sandboxes may reach could not be looked at"),
         };
-        for (ward, mut is_there) in wards.iter().zip(present) {
+        for (ward, mut is_there) in wards.into_iter().zip(present) {
             let mut kernel = ward.kernel();
             let standing = ward.standing();
             if standing == Standing::Unknown || kernel.is_over {
@@ -318,32 +317,9 @@ impl Egress {
             if kernel.is_present {
                 continue;
             }
-            if let Err(error) = self.write(ward, standing.policy(), &mut kernel) {
+            if let Err(error) = self.write(&ward, standing.policy(), &mut kernel) {
                 tracing::error!(%error, link = ward.member.link, "a sandbox has no network until the next try");
             }
-        }
-        self.cut_late(&wards);
-    }
-
-    /// Ends what forbidden connections an earlier daemon has left, of all at once: to look for those of one takes as long.
-    fn cut_late(&self, wards: &[Arc<Ward>]) {
-        let is_late = |(kernel, standing): &(MutexGuard<'_, Kernel>, Standing)| {
-            kernel.is_uncut && !kernel.is_over && standing.policy().is_some()
-        };
-        let holds = wards.iter().map(|ward| (ward, (ward.kernel(), ward.standing())));
-        let mut late: Vec<_> = holds.filter(|(_, holds)| is_late(holds)).collect();
-        if late.is_empty() {
-            return;
-        }
-        let each = late.iter().flat_map(|(ward, holds)| ward.member.addresses.iter().map(move |from| (*from, holds)));
-        let of: HashMap<IpAddr, _> = each.collect();
-        let passes = |from: IpAddr, to| {
-            let holds = of.get(&from).and_then(|(kernel, standing)| Some((kernel, standing.policy()?)));
-            holds.is_none_or(|(kernel, policy)| kernel.passes(policy, to))
-        };
-        match (self.forget_unless)(&of.keys().copied().collect::<Vec<_>>(), &passes) {
-            Ok(()) => late.iter_mut().for_each(|(_, (kernel, _))| kernel.is_uncut = false),
-            Err(error) => tracing::error!(%error, "connections that policies forbid go on until the next try"),
         }
     }
 

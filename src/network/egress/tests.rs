@@ -80,55 +80,6 @@ fn what_was_shut_stays_so_until_a_later_daemon_knows_what_holds() {
 }
 
 #[test]
-fn connections_that_an_earlier_daemon_had_no_time_to_end_are_ended() {
-    use std::sync::Mutex;
-    type Asked = Vec<(IpAddr, bool)>;
-    static ASKED: Mutex<Vec<Asked>> = Mutex::new(Vec::new());
-    with_table(|table, _| {
-        let before = Egress::new(table.clone(), &[]);
-        let policy = policy(&["23.1.0.0/16"]);
-        for number in [3, 4, 5] {
-            before.govern(&enter(&before, number), Some(&policy).filter(|_| number < 5)).expect("in force");
-        }
-        let mut egress = Egress::new(table.clone(), &[]);
-        // What there could be: to an address that is allowed, and to one that is not.
-        egress.forget_unless = |sources, passes| {
-            let mut asked: Asked = Vec::new();
-            for source in sources {
-                asked.extend([[23, 1, 0, 1], [23, 2, 0, 1]].map(|to| (*source, passes(*source, to.into()))));
-            }
-            asked.sort_unstable();
-            ASKED.lock().expect("held by nobody").push(asked);
-            Ok(())
-        };
-        egress.find_again([3, 4, 5].map(member).to_vec(), false).expect("found");
-        let asked = || std::mem::take(&mut *ASKED.lock().expect("held by nobody")).concat();
-        egress.repair(false);
-        assert_eq!(asked(), [], "nobody has said what holds");
-        for number in [3, 4, 5] {
-            let ward = egress.ward(member(number).addresses[0]).expect("a ward");
-            egress.govern(&ward, Some(&policy).filter(|_| number < 5)).expect("in force");
-        }
-        let forget_unless = std::mem::replace(&mut egress.forget_unless, cannot_forget);
-        egress.repair(false);
-        egress.forget_unless = forget_unless;
-        egress.repair(false);
-        let mut wanted: Asked = [3, 4]
-            .map(member)
-            .iter()
-            .flat_map(|member| member.addresses.clone())
-            .collect::<Vec<_>>()
-            .into_iter()
-            .flat_map(|address| [(address, false), (address, true)])
-            .collect();
-        wanted.sort_unstable();
-        assert_eq!(asked(), wanted);
-        egress.repair(false);
-        assert_eq!(asked(), [], "once is enough");
-    });
-}
-
-#[test]
 fn an_address_that_could_not_be_let_through_again_goes_with_its_name() {
     with_table(|table, _| {
         let egress = Egress::new(table.clone(), &[]);

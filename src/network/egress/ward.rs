@@ -57,8 +57,6 @@ pub struct Kernel {
     pub is_present: bool,
     /// A change failed, and nobody knows how far it came.
     pub is_unsure: bool,
-    /// It may have connections that its policy forbids: the daemon that changed it may have ended before it could end them.
-    pub is_uncut: bool,
     pub learned: HashMap<IpAddr, Learned>,
     /// It is gone, and nothing may be put in any more.
     pub is_over: bool,
