@@ -4,8 +4,8 @@
 //! `jge middle` followed by a long jump to its right half, because a conditional jump reaches only 255 instructions.
 
 use super::policy::{
-    Action, DENIED, FAMILIES, FAMILY_ERROR, FAMILY_NETLINK, HIGHEST_KNOWN, NAMESPACE_FLAGS, NETLINK_ROUTE,
-    PERSONALITIES, Rule, TERMINAL_INJECTIONS, UNKNOWN,
+    Action, DENIED, FAMILIES, FAMILY_ERROR, FAMILY_NETLINK, FORBIDDEN_IOCTLS, HIGHEST_KNOWN, NAMESPACE_FLAGS,
+    NETLINK_ROUTE, PERSONALITIES, Rule, UNKNOWN,
 };
 use crate::sys::Instruction;
 
@@ -96,7 +96,7 @@ fn leaf(action: Action) -> Vec<Instruction> {
             vec![load(argument(0)), when(JUMP_ANY_BIT, NAMESPACE_FLAGS, 0, 1), errno(DENIED), allow()]
         }
         Action::Check(Rule::HarmlessPersonality) => one_of(0, &PERSONALITIES, allow(), errno(DENIED)),
-        Action::Check(Rule::NoTerminalInjection) => one_of(1, &TERMINAL_INJECTIONS, errno(DENIED), allow()),
+        Action::Check(Rule::HarmlessIoctl) => one_of(1, &FORBIDDEN_IOCTLS, errno(DENIED), allow()),
         Action::Check(Rule::AllowedFamily) => {
             let mut block = one_of(0, &FAMILIES, allow(), errno(FAMILY_ERROR));
             block.pop();
@@ -228,6 +228,13 @@ mod tests {
         assert_eq!(call(libc::SYS_socket, [16, 3, 12, 0, 0, 0]), error(FAMILY_ERROR));
         assert_eq!(call(libc::SYS_ioctl, [0, 0x5412 | 1 << 32, 0, 0, 0, 0]), error(DENIED));
         assert_eq!(call(libc::SYS_ioctl, [0, 0x5413, 0, 0, 0, 0]), RETURN_ALLOW);
+        // FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR; to read them is allowed.
+        for changes in [0x4008_6602, 0x401C_5820] {
+            assert_eq!(call(libc::SYS_ioctl, [3, changes, 0, 0, 0, 0]), error(DENIED));
+        }
+        for reads in [0x8008_6601, 0x801C_581F] {
+            assert_eq!(call(libc::SYS_ioctl, [3, reads, 0, 0, 0, 0]), RETURN_ALLOW);
+        }
         assert_eq!(call(libc::SYS_personality, [0xFFFF_FFFF, 0, 0, 0, 0, 0]), RETURN_ALLOW);
         assert_eq!(call(libc::SYS_personality, [0x40000, 0, 0, 0, 0, 0]), error(DENIED));
     }

@@ -26,8 +26,8 @@ pub enum Rule {
     HarmlessPersonality,
     /// `socket`/`socketpair` of an allowed family; netlink for routes only.
     AllowedFamily,
-    /// Any `ioctl` but those that push input into a terminal.
-    NoTerminalInjection,
+    /// Any `ioctl` but those of [`FORBIDDEN_IOCTLS`].
+    HarmlessIoctl,
 }
 
 /// `CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET`.
@@ -37,8 +37,11 @@ pub(super) const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xFFFF_FFF
 pub(super) const FAMILIES: [u32; 3] = [libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
 pub(super) const FAMILY_NETLINK: u32 = libc::AF_NETLINK as u32;
 pub(super) const NETLINK_ROUTE: u32 = 0;
-/// `TIOCSTI` and `TIOCLINUX`.
-pub(super) const TERMINAL_INJECTIONS: [u32; 2] = [0x5412, 0x541C];
+/// Those that push input into a terminal: `TIOCSTI` and `TIOCLINUX`; and those that change the flags and the project of a file:
+/// `FS_IOC_SETFLAGS`, `FS_IOC32_SETFLAGS` and `FS_IOC_FSSETXATTR`. An overlay asks with the rights of who asks what the file below
+/// was, and sets what was asked for with the rights of who mounted it (`ovl_fileattr_set`): a file of the image, or all that is made
+/// in a directory of it, would leave the project by which the sandbox's disk is bounded.
+pub(super) const FORBIDDEN_IOCTLS: [u32; 5] = [0x5412, 0x541C, 0x4008_6602, 0x4004_6602, 0x401C_5820];
 pub(super) const FAMILY_ERROR: i32 = EAFNOSUPPORT;
 pub(super) const DENIED: i32 = EPERM;
 pub(super) const UNKNOWN: i32 = ENOSYS;
@@ -58,7 +61,7 @@ pub fn policy() -> Vec<(u32, Action)> {
         (libc::SYS_personality, Rule::HarmlessPersonality),
         (libc::SYS_socket, Rule::AllowedFamily),
         (libc::SYS_socketpair, Rule::AllowedFamily),
-        (libc::SYS_ioctl, Rule::NoTerminalInjection),
+        (libc::SYS_ioctl, Rule::HarmlessIoctl),
     ];
     list.extend(checked.map(|(number, rule)| (number_of(number), Action::Check(rule))));
     list.sort_by_key(|(number, _)| *number);

@@ -37,6 +37,9 @@ impl Disks {
                 tracing::info!("disks are bounded by project quotas of the file system of {}", sandboxes.display());
                 return Ok(Self::Projects(projects));
             }
+            Err(reason) if project::find(sandboxes).is_ok() => {
+                tracing::warn!(reason, "there are project quotas, and disks cannot be bounded by them");
+            }
             Err(reason) => tracing::debug!(reason, "disks are not bounded by project quotas"),
         }
         Ok(match maker::find() {

@@ -6,8 +6,8 @@
 //!
 //! The kernel lets whoever has `CAP_SYS_RESOURCE` go beyond the limits of ext4, and an overlay acts on its upper layer with the
 //! rights of who mounted it, which is the daemon. But it does so without this one capability (Linux 4.11), and what is written
-//! by a memory map counts for the process inside, which has no capability on the host. The number can be changed by the host's
-//! user namespace alone (`fileattr_set_prepare` of the kernel).
+//! by a memory map counts for the process inside, which has no capability on the host. With the same rights an overlay would
+//! change the number, so nobody inside may ask for that (`FORBIDDEN_IOCTLS` of the seccomp policy).
 //!
 //! The file system says what it refuses in its own way: ext4 with EDQUOT, xfs with ENOSPC.
 
@@ -140,8 +140,13 @@ impl Projects {
             *next = self.after(id);
             if is_unused(sys::project_quota(dir.as_fd(), id)?) {
                 sys::set_project(dir.as_fd(), id)?;
-                let is = sys::project_of(dir.as_fd())?;
-                return if is == (OfProject { id, inherited: true }) { Ok(id) } else { Err(DiskError::NotKept { id }) };
+                if sys::project_of(dir.as_fd())? != (OfProject { id, inherited: true }) {
+                    return Err(DiskError::NotKept { id });
+                }
+                // Another daemon may have taken it at the same moment.
+                if sys::project_quota(dir.as_fd(), id)?.inodes == 1 {
+                    return Ok(id);
+                }
             }
         }
         Err(DiskError::NoProject { first: self.first })

@@ -43,13 +43,14 @@ impl Facts {
     fn gather(state_dir: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let state = StateDisk::of(state_dir);
+        let sandboxes = state_dir.join("sandboxes");
         Self {
             root: nix::unistd::geteuid().is_root(),
             release: read("/proc/sys/kernel/osrelease"),
             filesystems: read("/proc/filesystems"),
             user_namespaces: read("/proc/sys/user/max_user_namespaces"),
             seccomp_actions: read("/proc/sys/kernel/seccomp/actions_avail"),
-            disk: disks::find(&state.dir),
+            disk: disks::find(if sandboxes.is_dir() { &sandboxes } else { &state.dir }),
             cgroups: Layout::find().map_err(|error| error.to_string()),
             state,
             console: Console::gather(),
