@@ -17,7 +17,7 @@ use image_support::{Fixture, unsettled};
 
 fn import(store: &ImageStore, name: &str, content: &str) -> Arc<Image> {
     let image = import_only(store, name, content);
-    store.settle();
+    store.settle(Duration::from_secs(60));
     image
 }
 
@@ -320,7 +320,7 @@ fn what_is_taken_never_goes() {
         });
         let mut held = 0;
         for round in 0..200 {
-            import(store, "x", "x");
+            import_only(store, "x", "x");
             let Ok(image) = store.find_and_hold("x", "sandbox") else { continue };
             held += 1;
             for _ in 0..20 {
@@ -360,6 +360,7 @@ fn an_image_is_found_again_before_it_was_on_the_disk() {
     unsettle(&fixture, "x", &unsettled());
     let store = reopen(&fixture);
     assert_eq!(*store.find("x").unwrap(), *image);
+    store.settle(Duration::from_secs(60));
     assert_eq!(
         (records(&fixture, Path::new("records"), "x").len(), records(&fixture, &unsettled(), "x").len()),
         (1, 0)
@@ -407,15 +408,33 @@ fn what_is_changed_before_it_is_on_the_disk_stays_changed() {
         fixture.store.remove("removed").unwrap();
         let removed = format!("removed and back in round {round}");
         assert!(fixture.store.find("removed").is_err(), "{removed}");
-        fixture.store.settle();
+        fixture.store.settle(Duration::from_secs(60));
         assert_eq!(records(&fixture, Path::new("records"), "removed").len(), 0, "{removed}");
 
         import_only(&fixture.store, "replaced", &format!("old {round}"));
         let new = import_only(&fixture.store, "replaced", &format!("new {round}"));
-        fixture.store.settle();
+        fixture.store.settle(Duration::from_secs(60));
         assert_eq!(records(&fixture, Path::new("records"), "replaced").len(), 1);
         assert_eq!(*reopen(&fixture).find("replaced").unwrap(), *new);
         fixture.store.remove("replaced").unwrap();
     }
     fixture.assert_empty();
+}
+
+#[test]
+fn a_record_that_could_not_be_moved_is_older_than_the_one_in_its_place() {
+    let fixture = Fixture::new();
+    import(&fixture.store, "x", "old");
+    let old = records(&fixture, Path::new("records"), "x").remove(0);
+    let content = fs::read(&old).unwrap();
+    let new = import(&fixture.store, "x", "new");
+    let unsettled = fixture.path("images").join(unsettled());
+    fs::create_dir_all(&unsettled).unwrap();
+    fs::write(unsettled.join(old.file_name().unwrap()), content).unwrap();
+    for _ in 0..2 {
+        let store = reopen(&fixture);
+        assert_eq!(*store.find("x").unwrap(), *new);
+        store.settle(Duration::from_secs(60));
+    }
+    assert_eq!(fs::read_dir(fixture.path("images/quarantine")).unwrap().count(), 0);
 }

@@ -5,6 +5,7 @@ mod image_support;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bivouac::image::{Image, ImageError, ImageStore, UnpackLimits, Verdict, Verified};
 use image_support::layout::Layout;
@@ -238,7 +239,7 @@ fn a_layer_of_an_older_version_cannot_be_verified_and_says_so() {
     let fixture = Fixture::new();
     let tar = Tar::new().file("a", "").end();
     fixture.unpack(&tar);
-    fixture.store.settle();
+    fixture.store.settle(Duration::from_secs(60));
     let record = fs::read_dir(fixture.path("images/records")).unwrap().next().unwrap().unwrap().path();
     let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     let image = document["image"].as_object_mut().unwrap();

@@ -25,6 +25,10 @@ use crate::console::Address;
 use crate::sandbox::logs::Logs;
 use crate::sandbox::{LifecycleConfig, Sandboxes, StartReport};
 
+/// How long images that are not on the disk yet may hold up the end: after it they may be lost with the host, and are pulled
+/// again.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Runs the daemon and returns the exit code: 0 after it was told to stop, otherwise as [`StartFailure::exit_code`].
 #[must_use]
 pub fn main(file: Option<&Path>, flags: &[(&'static str, Vec<String>)]) -> ExitCode {
@@ -93,9 +97,9 @@ async fn serve_until(
     drop(serving.join_all().await);
     sandboxes.shutdown().await;
     drop(keeping.await);
-    // Whoever shuts the host down next finds every image on the disk.
+    // For whoever shuts the host down next.
     let images = Arc::clone(&parts.images);
-    drop(tokio::task::spawn_blocking(move || images.settle()).await);
+    drop(tokio::task::spawn_blocking(move || images.settle(SETTLE)).await);
     Ok(())
 }
 

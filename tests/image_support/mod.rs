@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bivouac::image::{Image, ImageError, ImageStore, NoProgress, Source, UnpackLimits};
 use tempfile::TempDir;
@@ -85,7 +86,9 @@ impl Fixture {
     /// Nothing of a refused image is below the store, and nothing beside it has changed.
     pub fn assert_empty(&self) {
         self.assert_canary();
-        self.store.settle();
+        self.store.settle(Duration::from_secs(60));
+        // It is made with the first that lies there.
+        fs::create_dir_all(self.path("images").join(unsettled())).unwrap();
         for dir in [PathBuf::from("layers"), "records".into(), "tmp".into(), "quarantine".into(), unsettled()] {
             let left: Vec<_> = fs::read_dir(self.path("images").join(&dir)).unwrap().collect();
             assert!(left.is_empty(), "{}: {left:?}", dir.display());

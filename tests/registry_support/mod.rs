@@ -56,7 +56,7 @@ impl Fixture {
 
     pub fn assert_empty(&self) {
         assert!(self.store.list().is_empty());
-        self.store.settle();
+        self.store.settle(Duration::from_secs(60));
         for folder in ["layers", "tmp", "records"] {
             let left: Vec<_> = std::fs::read_dir(self.dir.path().join("images").join(folder)).unwrap().collect();
             assert!(left.is_empty(), "{folder}: {left:?}");

@@ -71,13 +71,17 @@ impl ImageStore {
     /// Writes the record such that after a crash either it or what was there before is found.
     pub(super) fn write_record(&self, image: &Image) -> Result<(), ImageError> {
         let records = self.dir.join(RECORDS);
-        self.write_to(&records.join(record_name(image)), image, true)?;
+        let name = record_name(image);
+        self.write_to(&records.join(&name), image, true)?;
+        // One that could not be moved is older.
+        remove_if_there(&self.unsettled.path(&name))?;
         sync_dir(&records).map_err(|error| ImageError::io(format!("write {}", records.display()), error))
     }
 
     /// Writes the record of an image of which not everything is on the disk, and has that done.
     pub(super) fn write_unsettled(&self, image: &Image) -> Result<(), ImageError> {
         let name = record_name(image);
+        self.unsettled.make_dir()?;
         self.write_to(&self.unsettled.path(&name), image, false)?;
         self.settle_later(&name);
         Ok(())
@@ -100,14 +104,8 @@ impl ImageStore {
     pub(super) fn remove_record(&self, image: &Image) -> Result<(), ImageError> {
         let name = record_name(image);
         // In this order: meanwhile it may be moved from the first place to the second.
-        for path in [self.unsettled.path(&name), self.dir.join(RECORDS).join(&name)] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ImageError::io(format!("remove {}", path.display()), error));
-                }
-                _ => {}
-            }
-        }
+        remove_if_there(&self.unsettled.path(&name))?;
+        remove_if_there(&self.dir.join(RECORDS).join(&name))?;
         let records = self.dir.join(RECORDS);
         sync_dir(&records).map_err(|error| ImageError::io(format!("write {}", records.display()), error))
     }
@@ -118,6 +116,15 @@ pub(super) fn record_name(image: &Image) -> String {
     match image.name.parse::<Reference>() {
         Ok(name) => format!("{}.json", Digest::of(name.canonical().as_bytes()).hex()),
         Err(_) => format!("unnamed-{}.json", Digest::of(image.digest.as_bytes()).hex()),
+    }
+}
+
+pub(super) fn remove_if_there(path: &Path) -> Result<(), ImageError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ImageError::io(format!("remove {}", path.display()), error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -38,22 +38,23 @@ pub use self::verify::{Verdict, Verified};
 use super::turns::{Turn, Turns};
 use super::{Image, ImageError, UnpackLimits};
 
-/// The store; cheap to share, every call blocks at most on the disk.
-#[derive(Debug)]
+/// The store; a clone is the same, every call blocks at most on the disk.
+#[derive(Debug, Clone)]
 pub struct ImageStore {
     dir: PathBuf,
     layers: PathBuf,
     limits: UnpackLimits,
     opened_at: DateTime<Utc>,
     /// MiB of the windows of all that is decompressed.
-    windows: Turns,
-    unsettled: Unsettled,
+    windows: Arc<Turns>,
+    unsettled: Arc<Unsettled>,
     /// What is in the file of the last uses.
-    saved_uses: Mutex<BTreeMap<String, DateTime<Utc>>>,
+    saved_uses: Arc<Mutex<BTreeMap<String, DateTime<Utc>>>>,
     /// Held for moments only, never over a call that waits for the disk.
-    index: RwLock<Index>,
-    /// Held over every change on the disk below `layers/` and `records/`; taken before `index`.
-    changes: Mutex<()>,
+    index: Arc<RwLock<Index>>,
+    /// Held over every change on the disk below `layers/` and `records/`, but for the move of a record that has settled, which may
+    /// happen at any time; taken before `index`.
+    changes: Arc<Mutex<()>>,
 }
 
 impl ImageStore {

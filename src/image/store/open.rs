@@ -38,16 +38,21 @@ impl ImageStore {
         let aside = set_aside_layers(&quarantine);
         let aside = aside.map_err(|error| ImageError::io(format!("list {}", quarantine.display()), error))?;
         let mut all_read = true;
-        for entry in entries(&dir.join(RECORDS))? {
+        let left = unsettled.records(&dir.join(RECORDS))?;
+        let is_unsettled = |path: &Path| left.iter().any(|entry| entry.path() == path);
+        for entry in entries(&dir.join(RECORDS))?.iter().chain(&left) {
             match read_record(&entry.path(), &layers, &aside) {
                 Ok(image) => {
+                    if is_unsettled(&entry.path()) {
+                        unsettled.add(&image.layers);
+                    }
                     let here = image.layers.iter().filter(|layer| layers.join(&layer.dir).is_dir());
                     here.for_each(|layer| index.add_layer(layer));
                     index.insert(Arc::new(image));
                 }
                 Err(problem) => {
                     all_read = false;
-                    set_aside(&entry, &quarantine, &problem);
+                    set_aside(entry, &quarantine, &problem);
                 }
             }
         }
@@ -57,17 +62,21 @@ impl ImageStore {
         let uses = load_uses(dir);
         index.used = uses.iter().map(|(name, time)| (name.clone(), *time)).collect();
         index.used.retain(|name, _| index.named.values().any(|image| image.name == *name));
-        Ok(Self {
+        let store = Self {
             dir: dir.to_owned(),
             layers,
             limits,
             opened_at: Utc::now(),
-            unsettled,
-            windows: Turns::new(WINDOWS),
-            saved_uses: Mutex::new(uses),
-            index: RwLock::new(index),
-            changes: Mutex::new(()),
-        })
+            unsettled: Arc::new(unsettled),
+            windows: Arc::new(Turns::new(WINDOWS)),
+            saved_uses: Arc::new(Mutex::new(uses)),
+            index: Arc::new(RwLock::new(index)),
+            changes: Arc::default(),
+        };
+        for name in left.iter().filter_map(|entry| entry.file_name().into_string().ok()) {
+            store.settle_later(&name);
+        }
+        Ok(store)
     }
 }
 

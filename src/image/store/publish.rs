@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use chrono::Utc;
 
@@ -61,16 +61,9 @@ impl ImageStore {
         fresh: Vec<(Scratch, Layer)>,
     ) -> Result<Arc<Image>, ImageError> {
         let name: Reference = image.name.parse()?;
-        let on_disk = fresh.is_empty() && !self.unsettled.is_any();
-        let mut later = !on_disk && self.may_settle_later(&name, &image);
-        if !on_disk && !later {
-            self.sync()?;
-        }
-        let _changing = self.changing();
-        // Somebody else may have taken the name meanwhile.
-        if later && !self.may_settle_later(&name, &image) {
-            later = false;
-            self.sync()?;
+        let (_changing, later) = self.begin(&name, &record_name(&image), fresh.is_empty())?;
+        if later {
+            self.unsettled.add(fresh.iter().map(|(_, layer)| layer));
         }
         self.move_layers(&fresh, later)?;
         if !self.read().is_whole(&image) {
@@ -83,8 +76,6 @@ impl ImageStore {
             self.write().add(&image);
             return Ok(image);
         }
-        // Otherwise it would be moved over the one that is written here.
-        self.unsettled.wait_for(&record_name(&image));
         let replaced = self.read().by_name(&name).filter(|old| old.digest != image.digest).cloned();
         let unnamed = replaced.as_ref().map(|old| Arc::new(Image { name: String::new(), ..Image::clone(old) }));
         // Written whether it is in use or not: that may change until the index does, and a crash must find it.
@@ -100,9 +91,25 @@ impl ImageStore {
         Ok(image)
     }
 
-    /// Whether nothing is lost with a record that does not outlive the host's boot: no image had its name before.
-    fn may_settle_later(&self, name: &Reference, image: &Image) -> bool {
-        self.read().by_name(name).is_none() && !self.unsettled.is(&record_name(image))
+    /// Waits until no record of this name is about to be moved, and for the disk where that has to be; says whether the disk is to
+    /// be waited for later. It may be where nothing is lost with a record that does not outlive the host's boot: where no image had
+    /// the name before.
+    fn begin(&self, name: &Reference, record: &str, is_known: bool) -> Result<(MutexGuard<'_, ()>, bool), ImageError> {
+        let mut is_synced = false;
+        loop {
+            self.unsettled.wait_for(record);
+            let changing = self.changing();
+            let is_on_disk = is_synced || is_known && !self.unsettled.is_any();
+            let is_new = self.read().by_name(name).is_none();
+            if (is_on_disk || is_new) && !self.unsettled.is(record) {
+                return Ok((changing, !is_on_disk));
+            }
+            drop(changing);
+            if !is_on_disk {
+                self.sync()?;
+                is_synced = true;
+            }
+        }
     }
 
     fn move_layers(&self, fresh: &[(Scratch, Layer)], later: bool) -> Result<(), ImageError> {

@@ -4,137 +4,206 @@
 //! unpacked; its record lies in a directory of this boot of the host until everything is written, and among the others from
 //! then on. A daemon that is killed meanwhile loses nothing, for the kernel has it all. When the host loses its power, the
 //! records of another boot go, and with them the layers that may have holes.
+//!
+//! What the disk fails to take is told once to each descriptor, so one descriptor asks for all (`syncfs(2)`, Linux 5.8), one
+//! call at a time; then every layer that is not known to be on the disk counts as damaged.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::ImageStore;
-use super::disk::{LAYERS, RECORDS, private_dir, remove_any, sync_dir};
-use crate::image::ImageError;
+use super::disk::{LAYERS, RECORDS, private_dir, remove_any, remove_if_there, sync_dir};
+use crate::image::{ImageError, Layer};
 
 const UNSETTLED: &str = "unsettled";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The records of this boot.
+/// What may not be on the disk.
 #[derive(Debug)]
 pub(super) struct Unsettled {
+    /// The records of this boot; made with the first of them.
     dir: PathBuf,
-    writing: Arc<Writing>,
+    /// A way to the file system, as old as the store.
+    layers: File,
+    /// Held while the disk is waited for.
+    syncing: Mutex<()>,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
-/// The names of the records whose layers are being written.
 #[derive(Debug, Default)]
-struct Writing {
-    records: Mutex<BTreeSet<String>>,
-    done: Condvar,
+struct State {
+    /// The names of the directories of layers.
+    layers: BTreeSet<String>,
+    /// The names of records that are to be moved to the others.
+    records: BTreeSet<String>,
+    /// Whether a thread is at that.
+    is_busy: bool,
 }
 
 impl Unsettled {
-    /// Removes what is of another boot, and moves what is of this one to the others.
+    /// Removes what is of another boot.
     pub fn open(store: &Path) -> Result<Self, ImageError> {
         let failed = |what: &Path| {
-            let action = format!("settle {}", what.display());
+            let action = format!("open {}", what.display());
             move |error| ImageError::io(action, error)
         };
         let boot = fs::read_to_string(BOOT).map_err(failed(Path::new(BOOT)))?;
         let all = store.join(UNSETTLED);
-        private_dir(&all)?;
         let dir = all.join(boot.trim());
-        private_dir(&dir)?;
-        for entry in fs::read_dir(&all).map_err(failed(&all))? {
-            let path = entry.map_err(failed(&all))?.path();
-            if path != dir {
+        let others = entries(&all).map_err(failed(&all))?.into_iter().map(|entry| entry.path());
+        for other in others.filter(|path| *path != dir) {
+            if entries(&other).is_ok_and(|records| !records.is_empty()) {
                 tracing::warn!("the host went down before all images were on the disk: those are not here any more");
-                remove_any(&path).map_err(failed(&path))?;
             }
+            remove_any(&other).map_err(failed(&other))?;
         }
-        let left = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(failed(&dir))?;
-        let left: Vec<PathBuf> = left.iter().map(fs::DirEntry::path).collect();
-        if !left.is_empty() {
-            settle(store, &left).map_err(failed(&dir))?;
-        }
-        Ok(Self { dir, writing: Arc::default() })
+        let path = store.join(LAYERS);
+        let layers = File::open(&path).map_err(failed(&path))?;
+        let (syncing, state, changed) = (Mutex::default(), Mutex::default(), Condvar::new());
+        Ok(Self { dir, layers, syncing, state, changed })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn path(&self, record: &str) -> PathBuf {
         self.dir.join(record)
     }
 
-    /// Whether some layers may not be on the disk.
-    pub fn is_any(&self) -> bool {
-        !self.writing.records().is_empty()
+    /// The records that an earlier daemon of this boot has left. One that is among the others, too, is older than those, and goes.
+    pub fn records(&self, others: &Path) -> Result<Vec<DirEntry>, ImageError> {
+        let found =
+            entries(&self.dir).map_err(|error| ImageError::io(format!("list {}", self.dir.display()), error))?;
+        let (old, left): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|entry| others.join(entry.file_name()).exists());
+        old.iter().try_for_each(|entry| remove_if_there(&entry.path()))?;
+        Ok(left)
     }
 
+    pub fn make_dir(&self) -> Result<(), ImageError> {
+        self.dir.parent().map_or(Ok(()), private_dir)?;
+        private_dir(&self.dir)
+    }
+
+    /// Whether some layers may not be on the disk.
+    pub fn is_any(&self) -> bool {
+        !self.state().layers.is_empty()
+    }
+
+    /// Whether this record is to be moved to the others.
     pub fn is(&self, record: &str) -> bool {
-        self.writing.records().contains(record)
+        self.state().records.contains(record)
     }
 
     /// Waits until this record is among the others, or failed to get there.
     pub fn wait_for(&self, record: &str) {
-        self.writing.wait_while(|records| records.contains(record));
+        drop(self.changed.wait_while(self.state(), |state| state.records.contains(record)));
     }
 
-    /// Has all that was unpacked written to the disk, and then this record moved to the others.
-    fn settle_later(&self, store: &Path, record: &str) {
-        self.writing.records().insert(record.to_owned());
-        let (writing, path) = (Arc::clone(&self.writing), self.path(record));
-        let (store, name) = (store.to_owned(), record.to_owned());
-        let work = move || {
-            if let Err(error) = settle(&store, &[path]) {
-                tracing::error!(%error, "an image may not be on the disk; it is lost when the host goes down");
-            }
-            writing.records().remove(&name);
-            writing.done.notify_all();
-        };
-        if let Err(error) = std::thread::Builder::new().name("images".to_owned()).spawn(work) {
-            tracing::error!(%error, "an image is lost when the host goes down");
-            self.writing.records().remove(record);
-        }
-    }
-}
-
-impl Writing {
-    fn wait_while(&self, some: impl Fn(&BTreeSet<String>) -> bool) {
-        drop(self.done.wait_while(self.records(), |records| some(records)));
+    /// To be called before anybody knows of the layers.
+    pub fn add<'a>(&self, layers: impl IntoIterator<Item = &'a Layer>) {
+        self.state().layers.extend(layers.into_iter().map(|layer| layer.dir.clone()));
     }
 
-    fn records(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn settled(&self, layers: &BTreeSet<String>, records: &BTreeSet<String>) {
+        let mut state = self.state();
+        state.layers.retain(|layer| !layers.contains(layer));
+        state.records.retain(|record| !records.contains(record));
+        drop(state);
+        self.changed.notify_all();
     }
 }
 
 impl ImageStore {
-    /// Waits until every image is on the disk.
-    pub fn settle(&self) {
-        self.unsettled.writing.wait_while(|records| !records.is_empty());
+    /// Waits until every image is on the disk, but not for longer than this.
+    pub fn settle(&self, at_most: Duration) {
+        let is_busy = |state: &mut State| !state.records.is_empty();
+        drop(self.unsettled.changed.wait_timeout_while(self.unsettled.state(), at_most, is_busy));
     }
 
+    /// Has everything written to the disk, and then this record moved to the others.
     pub(super) fn settle_later(&self, record: &str) {
-        self.unsettled.settle_later(&self.dir, record);
-    }
-
-    /// Everything that was unpacked reaches the disk before anything refers to it: one call for the whole image.
-    pub(super) fn sync(&self) -> Result<(), ImageError> {
-        sync_all(&self.dir).map_err(|error| ImageError::io("write the layers to the disk", error))
-    }
-}
-
-/// Moves records to the others once all that they refer to is on the disk. One that has been removed stays so.
-fn settle(store: &Path, records: &[PathBuf]) -> io::Result<()> {
-    sync_all(store)?;
-    for record in records {
-        let Some(name) = record.file_name() else { continue };
-        match fs::rename(record, store.join(RECORDS).join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let mut state = self.unsettled.state();
+        state.records.insert(record.to_owned());
+        if std::mem::replace(&mut state.is_busy, true) {
+            return;
+        }
+        drop(state);
+        let store = self.clone();
+        let thread = std::thread::Builder::new().name("images".to_owned());
+        if let Err(error) = thread.spawn(move || store.settle_all()) {
+            tracing::error!(record, %error, "an image is lost if the host goes down before the daemon is started again");
+            self.unsettled.state().is_busy = false;
+            self.unsettled.settled(&BTreeSet::new(), &[record.to_owned()].into());
         }
     }
-    sync_dir(&store.join(RECORDS))
+
+    fn settle_all(&self) {
+        loop {
+            let records = {
+                let mut state = self.unsettled.state();
+                state.is_busy = !state.records.is_empty();
+                if !state.is_busy {
+                    return;
+                }
+                state.records.clone()
+            };
+            // Layers that failed are set aside, and their images are known as damaged.
+            if let Err(error) = self.sync() {
+                tracing::error!(error = crate::model::with_causes(&error), "images are damaged");
+            }
+            for record in &records {
+                // One that has been removed meanwhile stays so.
+                match fs::rename(self.unsettled.path(record), self.dir.join(RECORDS).join(record)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        tracing::error!(record, %error, "an image is lost if the host goes down");
+                    }
+                    _ => {}
+                }
+            }
+            if let Err(error) = sync_dir(&self.dir.join(RECORDS)) {
+                tracing::error!(?records, %error, "images are lost if the host goes down");
+            }
+            self.unsettled.settled(&BTreeSet::new(), &records);
+        }
+    }
+
+    /// Everything that was unpacked reaches the disk: one call for all of it. What may not have got there is set aside. To be called
+    /// while the caller changes nothing.
+    pub(super) fn sync(&self) -> Result<(), ImageError> {
+        let _one = self.unsettled.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.unsettled.state().layers.clone();
+        match nix::unistd::syncfs(&self.unsettled.layers) {
+            Ok(()) => {
+                self.unsettled.settled(&before, &BTreeSet::new());
+                Ok(())
+            }
+            Err(errno) => {
+                // The error may be of those that came meanwhile.
+                let lost = self.unsettled.state().layers.clone();
+                for layer in &lost {
+                    tracing::error!(layer, %errno, "a layer may not be on the disk, and is set aside");
+                    if let Err(error) = self.set_aside(layer) {
+                        tracing::error!(layer, error = crate::model::with_causes(&error), "it stays");
+                    }
+                }
+                self.unsettled.settled(&lost, &BTreeSet::new());
+                Err(ImageError::io("write the layers to the disk", errno))
+            }
+        }
+    }
 }
 
-fn sync_all(store: &Path) -> io::Result<()> {
-    Ok(nix::unistd::syncfs(File::open(store.join(LAYERS))?)?)
+/// What is in a directory, which may not be there.
+fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.and_then(Iterator::collect),
+    }
 }

@@ -75,7 +75,7 @@ impl ImageStore {
     }
 
     /// Moves a layer out of the way. Whoever has mounted it keeps it.
-    fn set_aside(&self, dir: &str) -> Result<(), ImageError> {
+    pub(super) fn set_aside(&self, dir: &str) -> Result<(), ImageError> {
         let _changing = self.changing();
         self.write().layers.remove(dir);
         self.move_aside(dir)
