@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -47,11 +48,16 @@ pub fn until_without_loops(daemon: &Daemon) {
 }
 
 /// The files of the disks that nobody has yet, once there are so many of them and each has its device.
-fn until_ready(daemon: &Daemon, count: usize) -> BTreeSet<u64> {
+/// The number of an inode is given out again; with the time at which it was made it is that of one file.
+fn identity(about: &fs::Metadata) -> (u64, SystemTime) {
+    (about.ino(), about.created().expect("a time"))
+}
+
+fn until_ready(daemon: &Daemon, count: usize) -> BTreeSet<(u64, SystemTime)> {
     let dir = daemon.state_dir().join("disks/ready");
     until("with as many prepared disks", || {
         let files = fs::read_dir(&dir).into_iter().flatten().flatten();
-        let files: BTreeSet<u64> = files.filter_map(|file| file.metadata().ok()).map(|about| about.ino()).collect();
+        let files: BTreeSet<_> = files.filter_map(|file| file.metadata().ok()).map(|about| identity(&about)).collect();
         let devices = loops(dir.clone());
         if (files.len(), devices.len()) == (count, count) { Ok(files) } else { Err(format!("{files:?}, {devices:?}")) }
     })
@@ -162,12 +168,12 @@ fn prepared_disks_are_taken_and_end_with_their_daemon() {
     let test = "prepared_disks_are_taken_and_end_with_their_daemon";
     let Some(mut daemon) = Daemon::start_with(test, config) else { return };
     let sleeper = |daemon: &Daemon| daemon.create(&["sleep", "1000000"]).id;
-    let inode = |daemon: &Daemon, id: &str| fs::metadata(image_of(daemon, id)).expect("its disk").ino();
+    let disk = |daemon: &Daemon, id: &str| identity(&fs::metadata(image_of(daemon, id)).expect("its disk"));
     let ready = until_ready(&daemon, 2);
     let taken = sleeper(&daemon);
-    assert!(ready.contains(&inode(&daemon, &taken)), "it was made before");
+    assert!(ready.contains(&disk(&daemon, &taken)), "it was made before");
     let ready = until_ready(&daemon, 2);
-    assert!(!ready.contains(&inode(&daemon, &taken)), "another took its place");
+    assert!(!ready.contains(&disk(&daemon, &taken)), "another took its place");
 
     // Whoever clears the directory takes nothing from the creates to come.
     fs::remove_dir_all(daemon.state_dir().join("disks")).expect("removed");
