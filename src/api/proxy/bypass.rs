@@ -1,7 +1,7 @@
 //! Long answers of a known length, whose bytes go from the sandbox's socket to the client's without coming into this process.
 //!
 //! The HTTP library still says where an answer begins and ends, and when its next bytes may go. What it gets of such an answer
-//! are stand-ins: as many bytes as it has, without content, all at once. It hands them down as they are, in the list of buffers
+//! are stand-ins: as many bytes as it has, without content and without waiting for them. It hands them down as they are, in the list of buffers
 //! of a `writev(2)`, and the stream below knows them by their address and passes on as many of the sandbox's in their place. So
 //! it is the stream alone that waits, for the one side or the other.
 
